@@ -1,0 +1,31 @@
+"""Deep Speech 2 in PyTorch: train speech-to-text models, measure them, transcribe."""
+
+from deepspeech.audio import load_audio
+from deepspeech.checkpoint import load_model
+from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
+from deepspeech.decoder import GreedyDecoder
+from deepspeech.errors import InputError
+from deepspeech.features import Spectrogram
+from deepspeech.labels import Labels
+from deepspeech.metrics import char_errors, word_errors
+from deepspeech.model import DeepSpeech
+from deepspeech.recognizer import Recognizer
+from deepspeech.training import Trainer
+
+__version__ = "0.1.0"
+__all__ = [
+    "AudioDataLoader",
+    "BucketingSampler",
+    "DeepSpeech",
+    "GreedyDecoder",
+    "InputError",
+    "Labels",
+    "Recognizer",
+    "Spectrogram",
+    "SpectrogramDataset",
+    "Trainer",
+    "char_errors",
+    "load_audio",
+    "load_model",
+    "word_errors",
+]

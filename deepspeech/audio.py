@@ -1,0 +1,87 @@
+"""Audio files -> mono float32 waveforms at one sample rate."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from deepspeech.errors import InputError
+
+STREAMED = 0x7FFFF000  # a RIFF size from here on means "unknown": the writer could not seek back
+
+
+def load_audio(path: str | Path, sample_rate: int) -> np.ndarray:
+    """Read wav, flac, ogg or mp3 of any rate, width and channel count.
+
+    Args:
+        path: An audio file.
+        sample_rate: Rate of the result in Hz; other rates are resampled (soxr, high quality).
+
+    Returns:
+        Mono waveform (samples,), float32, full scale is 1.
+
+    Raises:
+        InputError: The file is missing, no audio, damaged, truncated or empty.
+    """
+    with _open(path) as file:
+        try:
+            waveform = file.read(dtype="float32", always_2d=True)
+        except (soundfile.LibsndfileError, RuntimeError) as error:
+            raise InputError(f"{path}: damaged audio: {_reason(error)}; replace the file") from None
+        if len(waveform) < file.frames:
+            raise InputError(
+                f"{path}: truncated audio: {len(waveform)} of {file.frames} samples can be read; "
+                "replace the file"
+            )
+        rate = file.samplerate
+    waveform = waveform[:, 0] if waveform.shape[1] == 1 else waveform.mean(axis=1)
+    if not np.isfinite(waveform).all():
+        raise InputError(f"{path}: audio has NaN or infinite samples; replace the file")
+    return waveform if rate == sample_rate else soxr.resample(waveform, rate, sample_rate)
+
+
+def duration(path: str | Path) -> float:
+    """Seconds of audio by the file's header.
+
+    Raises:
+        InputError: The file is missing, no audio, truncated or empty.
+    """
+    with _open(path) as file:
+        return file.frames / file.samplerate
+
+
+def _open(path: str | Path) -> soundfile.SoundFile:
+    if not os.path.isfile(path):
+        raise InputError(f"{path}: no such audio file; correct the path")
+    try:
+        if os.path.getsize(path) == 0:
+            raise InputError(f"{path}: empty audio file; replace or remove it")
+        _refuse_short_riff(path)
+        file = soundfile.SoundFile(path)
+    except OSError as error:
+        raise InputError(f"{path}: cannot read audio: {error.strerror}") from None
+    except soundfile.LibsndfileError as error:
+        raise InputError(
+            f"{path}: not an audio file that can be read (wav, flac, ogg, mp3): {_reason(error)}"
+        ) from None
+    if file.frames <= 0:
+        file.close()
+        raise InputError(f"{path}: audio has no samples; replace or remove it")
+    return file
+
+
+def _refuse_short_riff(path: str | Path) -> None:
+    """libsndfile reads a cut wav without a word: compare its declared size with the file's."""
+    with open(path, "rb") as file:
+        head = file.read(12)
+    declared, size = int.from_bytes(head[4:8], "little") + 8, os.path.getsize(path)
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE" and size + 1 < declared < STREAMED:
+        raise InputError(f"{path}: truncated audio: {size} of {declared} bytes are there; replace the file")
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "error_string", str(error)).rstrip(".")

@@ -1,0 +1,214 @@
+"""Every option: its default, help text and check stand here once.
+
+`cli.py` turns the fields into flags; checkpoints hold `ModelConfig` as plain data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+from deepspeech.errors import InputError
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a value must fulfil, and the words that say so."""
+
+    holds: Callable[[Any], bool]
+    words: str
+
+
+POSITIVE = Check(lambda value: 0 < value < float("inf"), "must be positive")
+NOT_NEGATIVE = Check(lambda value: 0 <= value < float("inf"), "must not be negative")
+FRACTION = Check(lambda value: 0 <= value < 1, "must be at least 0 and below 1")
+
+
+def one_of(*choices: str) -> Check:
+    return Check(lambda value: value in choices, f"must be one of {', '.join(choices)}")
+
+
+def option(
+    default: Any, help: str, check: Check | None = None, flags: tuple[str, ...] = (), **argparse: Any
+) -> Any:
+    """A dataclass field that is also a flag.
+
+    Args:
+        default: The value without the flag. A field that is True by default gets the flag `--no-NAME`.
+        help: What the user reads in `--help`.
+        check: What the value must fulfil.
+        flags: Flag names, where they differ from the field's name.
+        argparse: More arguments for `ArgumentParser.add_argument`.
+    """
+    metadata = {"help": help, "check": check, "flags": flags, "argparse": argparse}
+    return field(default=default, metadata=metadata)
+
+
+def flag_names(entry: dataclasses.Field) -> tuple[str, ...]:
+    """The command-line names of an option, e.g. `("--hidden-size",)`."""
+    prefix = "--no-" if entry.default is True else "--"
+    return entry.metadata["flags"] or (prefix + entry.name.replace("_", "-"),)
+
+
+@dataclass(frozen=True)
+class Options:
+    """Base of all option groups: checks every field when it is made."""
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            check, value = entry.metadata.get("check"), getattr(self, entry.name)
+            if check is None or value is None:
+                continue
+            values = value if isinstance(value, tuple) else (value,)
+            try:
+                fulfilled = all(check.holds(each) for each in values)
+            except TypeError:  # a value of another type, from a damaged file
+                fulfilled = False
+            if not fulfilled:
+                raise InputError(f"{flag_names(entry)[0]} {value}: {check.words}")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data: dictionaries, lists, strings, numbers."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """The inverse of `to_dict`. Unknown names are a `TypeError`."""
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class FeatureConfig(Options):
+    """Features"""
+
+    sample_rate: int = option(16000, "sample rate of the features in Hz; audio is resampled to it", POSITIVE)
+    window_size: float = option(0.02, "STFT window in seconds", POSITIVE)
+    window_stride: float = option(0.01, "STFT stride in seconds", POSITIVE)
+    window: str = option("hamming", "STFT window function", one_of("hamming", "hann", "blackman", "bartlett"))
+    periodic: bool = True  # False in models of deepspeech.pytorch, whose windows are symmetric
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stride_samples < 1 or self.window_samples < 2:
+            raise InputError(
+                f"--window-size {self.window_size} --window-stride {self.window_stride}: "
+                f"shorter than a sample at {self.sample_rate} Hz; choose larger ones"
+            )
+
+    @property
+    def window_samples(self) -> int:
+        return round(self.sample_rate * self.window_size)
+
+    @property
+    def stride_samples(self) -> int:
+        return round(self.sample_rate * self.window_stride)
+
+    @property
+    def bins(self) -> int:
+        """Frequency bins of a frame: 161 by default."""
+        return self.window_samples // 2 + 1
+
+
+@dataclass(frozen=True)
+class ModelConfig(Options):
+    """Model"""
+
+    hidden_size: int = option(1024, "units of a recurrent layer and direction", POSITIVE)
+    hidden_layers: int = option(5, "number of recurrent layers", POSITIVE)
+    rnn_type: str = option("lstm", "recurrent cell", one_of("lstm", "gru", "rnn"))
+    bidirectional: bool = option(True, "read forward only, with a lookahead convolution")
+    lookahead_context: int = option(20, "frames the lookahead convolution sees, its own included", POSITIVE)
+    labels: tuple[str, ...] = ()
+    features: FeatureConfig = FeatureConfig()
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        values = dict(values)
+        values["labels"] = tuple(values["labels"])
+        values["features"] = FeatureConfig.from_dict(values["features"])
+        return cls(**values)
+
+
+@dataclass(frozen=True)
+class DataConfig(Options):
+    """Data"""
+
+    train_manifest: str = option("data/train_manifest.csv", "CSV of audio,transcript[,seconds] to train on")
+    val_manifest: str = option("data/val_manifest.csv", "CSV to validate on after every epoch")
+    labels_path: str = option("labels.json", "JSON list of the characters, with '_' as the blank")
+    batch_size: int = option(20, "utterances in a batch", POSITIVE)
+    num_workers: int = option(4, "processes that load data; 0 loads in the main one", NOT_NEGATIVE)
+    unknown_characters: str = option(
+        "error", "what to do with characters outside the labels: error or drop", one_of("error", "drop")
+    )
+    skip_faulty: bool = option(False, "go on without faulty rows of the manifests instead of stopping")
+    sorta_grad: bool = option(True, "shuffle the first epoch too, instead of shortest first")
+
+
+@dataclass(frozen=True)
+class TrainingConfig(Options):
+    """Training"""
+
+    epochs: int = option(70, "number of passes over the training data", POSITIVE)
+    seed: int = option(123456, "seed of weights, shuffling and augmentation", NOT_NEGATIVE)
+    cuda: bool = option(True, "train on the CPU even where there is a GPU")
+    precision: str = option(
+        "auto",
+        "fp32, or bf16/fp16 by autocast; auto takes bf16 where the hardware computes in it",
+        one_of("auto", "fp32", "bf16", "fp16"),
+    )
+    learning_rate: float = option(3e-4, "initial learning rate", POSITIVE, ("--lr", "--learning-rate"))
+    schedule: str = option(
+        "anneal",
+        "learning rate: anneal divides it after every epoch, cosine lowers it to zero step by step",
+        one_of("anneal", "cosine"),
+    )
+    learning_anneal: float = option(1.1, "divides the rate after every epoch (--schedule anneal)", POSITIVE)
+    warmup_epochs: float = option(
+        0.0, "epochs (fractions too) over which the rate rises from zero", NOT_NEGATIVE
+    )
+    weight_decay: float = option(1e-5, "weight decay", NOT_NEGATIVE, ("--wd", "--weight-decay"))
+    momentum: float = option(0.9, "Nesterov momentum of SGD", FRACTION)
+    adam: bool = option(False, "AdamW instead of SGD with Nesterov momentum")
+    eps: float = option(1e-8, "AdamW epsilon", POSITIVE)
+    betas: tuple[float, float] = option((0.9, 0.999), "AdamW betas", FRACTION, nargs=2, metavar="B")
+    max_norm: float = option(400.0, "gradients are clipped to this norm", POSITIVE)
+    grad_accumulation: int = option(1, "batches summed before a step of the optimiser", POSITIVE)
+    save_folder: str = option("models/", "where models, metrics.csv and curves.png go")
+    best_val_model_name: str = option("deepspeech_final.pth", "file name of the best model by validation WER")
+    checkpoint: bool = option(False, "save a checkpoint after every epoch")
+    checkpoint_per_iteration: int = option(0, "save one every N batches; 0: never", NOT_NEGATIVE)
+    save_n_recent_models: int = option(0, "keep this many checkpoints; 0: all", NOT_NEGATIVE)
+    continue_from: str | None = option(None, "checkpoint to go on from exactly")
+    finetune: bool = option(False, "take only the weights of --continue-from and start anew")
+    load_auto_checkpoint: bool = option(False, "go on from the latest checkpoint in the save folder, if any")
+    tensorboard: bool = option(False, "write TensorBoard events")
+    log_dir: str = option("visualize/deepspeech_final", "folder of the TensorBoard events")
+    log_params: bool = option(False, "log weights and gradients as TensorBoard histograms")
+    id: str = option("DeepSpeech training", "name of the run in TensorBoard and in the figure")
+
+
+@dataclass(frozen=True)
+class InferenceConfig(Options):
+    """Model and device"""
+
+    model_path: str = option("models/deepspeech_final.pth", "a model or checkpoint")
+    cuda: bool = option(False, "run on the GPU")
+    half: bool = option(False, "half precision on the GPU")
+
+
+@dataclass(frozen=True)
+class EvaluationConfig(Options):
+    """Test data"""
+
+    test_manifest: str = option("data/test_manifest.csv", "CSV of audio,transcript[,seconds]")
+    batch_size: int = option(20, "utterances in a batch", POSITIVE)
+    num_workers: int = option(4, "processes that load data; 0 loads in the main one", NOT_NEGATIVE)
+    unknown_characters: str = option(
+        "error", "what to do with characters outside the labels: error or drop", one_of("error", "drop")
+    )
+    skip_faulty: bool = option(False, "go on without faulty rows of the manifest instead of stopping")
+    verbose: bool = option(False, "print every reference with its hypothesis")
+    output: str | None = option(None, "CSV of references, hypotheses and error counts to write")

@@ -1,0 +1,238 @@
+"""Utterances -> batches of features: dataset, sampler, loader."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from deepspeech.audio import load_audio
+from deepspeech.config import FeatureConfig
+from deepspeech.errors import InputError
+from deepspeech.features import Spectrogram
+from deepspeech.labels import Labels
+from deepspeech.manifest import Corpus
+
+LIKE_LENGTH = 0.05  # utterances whose durations differ by less than this share may trade places
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One utterance, ready for the network."""
+
+    index: int  # in the dataset
+    features: Tensor  # (bins, frames) float32
+    target: Tensor  # (characters,) int64
+    duration: float  # seconds
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Utterances of like length, padded to the longest."""
+
+    indices: list[int]
+    features: Tensor  # (batch, bins, frames) float32, zero beyond each end
+    lengths: Tensor  # (batch,) int64 frames
+    targets: Tensor  # (sum of target_lengths,) int64, one after the other
+    target_lengths: Tensor  # (batch,) int64 characters
+    duration: float  # seconds of audio, padding not counted
+    faults: tuple[InputError, ...] = ()  # utterances that could not be read
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def pin_memory(self) -> Batch:
+        return self._map(Tensor.pin_memory)
+
+    def to(self, device: torch.device) -> Batch:
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
+        tensors = (self.features, self.lengths, self.targets, self.target_lengths)
+        return Batch(self.indices, *map(function, tensors), self.duration, self.faults)
+
+
+def collate(samples: Sequence[Sample | InputError]) -> Batch:
+    """Pad samples into a batch; what could not be read goes to its `faults`."""
+    faults = tuple(sample for sample in samples if isinstance(sample, InputError))
+    samples = [sample for sample in samples if isinstance(sample, Sample)]
+    lengths = torch.tensor([sample.features.shape[1] for sample in samples], dtype=torch.int64)
+    bins = samples[0].features.shape[0] if samples else 0
+    features = torch.zeros(len(samples), bins, max(lengths.tolist(), default=0))
+    for row, sample in zip(features, samples, strict=True):
+        row[:, : sample.features.shape[1]] = sample.features
+    return Batch(
+        indices=[sample.index for sample in samples],
+        features=features,
+        lengths=lengths,
+        targets=torch.cat([sample.target for sample in samples]) if samples else torch.zeros(0).long(),
+        target_lengths=torch.tensor([len(sample.target) for sample in samples], dtype=torch.int64),
+        duration=sum(sample.duration for sample in samples),
+        faults=faults,
+    )
+
+
+class SpectrogramDataset(Dataset):
+    """The features and targets of a corpus.
+
+    Args:
+        corpus: Checked utterances, from `deepspeech.manifest.load_corpus`.
+        labels: What the targets are encoded with.
+        features: How features are computed.
+    """
+
+    def __init__(self, corpus: Corpus, labels: Labels, features: FeatureConfig = FeatureConfig()) -> None:
+        self.corpus = corpus
+        self.labels = labels
+        self.spectrogram = Spectrogram(features)
+
+    def __len__(self) -> int:
+        return len(self.corpus)
+
+    def __getitem__(self, index: int) -> Sample:
+        """Read one utterance.
+
+        Raises:
+            InputError: Its audio cannot be read.
+        """
+        utterance = self.corpus.utterances[index]
+        try:
+            waveform = load_audio(utterance.audio_path, self.spectrogram.config.sample_rate)
+        except InputError as error:
+            raise InputError(f"{utterance.place}: {error}") from None
+        features, _ = self.spectrogram(torch.from_numpy(waveform)[None])
+        target = torch.from_numpy(self.corpus.targets[index].astype(np.int64))
+        return Sample(index, features[0], target, len(waveform) / self.spectrogram.config.sample_rate)
+
+    def reference(self, index: int) -> str:
+        """The transcript as the labels spell it."""
+        return self.labels.decode(self.corpus.targets[index])
+
+
+class BucketingSampler(Sampler[list[int]]):
+    """Batches of utterances of like length.
+
+    Utterances are sorted by duration and cut into batches. Shuffling happens between the
+    batches and among utterances of like length, seeded by (seed, epoch), so that every
+    epoch can be made again from its number. The first epoch goes from the shortest to the
+    longest (SortaGrad, Amodei et al., 2016, section 3.2).
+
+    Args:
+        durations: Seconds of every utterance.
+        batch_size: Utterances in a batch of one process.
+        shuffle: Whether epochs differ; without it all go from short to long.
+        sorta_grad: Whether epoch 0 is not shuffled.
+        seed: Seed of the shuffling.
+        num_replicas: Processes that share an epoch. Each gets the same number of batches:
+            consecutive utterances of a global batch are dealt out to the processes, and the
+            last global batch is filled up with utterances of its own where it is short.
+        rank: Which of them this is.
+    """
+
+    def __init__(
+        self,
+        durations: Sequence[float] | np.ndarray,
+        batch_size: int,
+        shuffle: bool = True,
+        sorta_grad: bool = True,
+        seed: int = 0,
+        num_replicas: int = 1,
+        rank: int = 0,
+    ) -> None:
+        self.durations = np.asarray(durations, dtype=np.float64)
+        self.batch_size, self.shuffle, self.sorta_grad, self.seed = batch_size, shuffle, sorta_grad, seed
+        self.num_replicas, self.rank = num_replicas, rank
+        self.epoch = self.start = 0
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch, counted from 0, and the batch in it to begin with."""
+        self.epoch, self.start = epoch, start
+
+    def __len__(self) -> int:
+        """Batches of one process in a whole epoch."""
+        return math.ceil(len(self.durations) / (self.batch_size * self.num_replicas))
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.batches()[self.start :]:
+            if short := -len(batch) % self.num_replicas:
+                batch = np.concatenate([batch, np.resize(batch, short)])
+            yield batch[self.rank :: self.num_replicas].tolist()
+
+    def batches(self) -> list[np.ndarray]:
+        """All batches of the epoch, over all processes, as arrays of indices."""
+        shuffled = self.shuffle and not (self.sorta_grad and self.epoch == 0)
+        random = np.random.default_rng([self.seed, self.epoch])
+        keys = self.durations
+        if shuffled:
+            keys = keys * random.uniform(1 - LIKE_LENGTH, 1 + LIKE_LENGTH, len(keys))
+        order = np.argsort(keys, kind="stable")
+        size = self.batch_size * self.num_replicas
+        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        if shuffled:
+            batches = [batches[index] for index in random.permutation(len(batches))]
+        return batches
+
+
+class _Reader(Dataset):
+    """Hands an unreadable utterance on as a value, so that it can cross from a worker process."""
+
+    def __init__(self, dataset: SpectrogramDataset) -> None:
+        self.dataset = dataset
+
+    def __getitem__(self, index: int) -> Sample | InputError:
+        try:
+            return self.dataset[index]
+        except InputError as error:
+            return error
+
+
+class AudioDataLoader(DataLoader):
+    """Batches of a dataset in the sampler's order, read by worker processes.
+
+    Args:
+        dataset: Where samples come from.
+        sampler: Which go together.
+        num_workers: Processes that read, at most one a core; 0 reads in this one.
+        skip_faulty: Leave utterances that cannot be read out of their batch (its `faults`
+            name them) instead of raising.
+        pin_memory: Put batches where a GPU copies from without waiting.
+    """
+
+    def __init__(
+        self,
+        dataset: SpectrogramDataset,
+        sampler: BucketingSampler,
+        num_workers: int = 0,
+        skip_faulty: bool = False,
+        pin_memory: bool = False,
+    ) -> None:
+        super().__init__(
+            _Reader(dataset),
+            batch_sampler=sampler,
+            collate_fn=collate,
+            num_workers=min(num_workers, os.cpu_count() or 1),
+            pin_memory=pin_memory,
+        )
+        self.skip_faulty = skip_faulty
+
+    @property
+    def utterances(self) -> SpectrogramDataset:
+        """The dataset that was given."""
+        return self.dataset.dataset
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Iterate over batches.
+
+        Raises:
+            InputError: An utterance cannot be read and `skip_faulty` is off.
+        """
+        for batch in super().__iter__():
+            if batch.faults and not self.skip_faulty:
+                raise batch.faults[0]
+            yield batch

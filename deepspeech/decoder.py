@@ -1,0 +1,57 @@
+"""Log-probabilities -> text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from deepspeech.labels import Labels
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """What a decoder read."""
+
+    text: str
+    offsets: list[int]  # output frame at which each character of the text begins
+    score: float  # log-probability of the path
+
+
+class Decoder(Protocol):
+    """Turns the output of a network into text."""
+
+    def decode(self, log_probs: Tensor, lengths: Tensor) -> list[list[Hypothesis]]:
+        """Hypotheses of every utterance, best first.
+
+        Args:
+            log_probs: (batch, frames, labels).
+            lengths: (batch,) int64 valid frames.
+        """
+
+
+class GreedyDecoder:
+    """The most probable label of every frame, repeats merged, blanks left out.
+
+    Args:
+        labels: What the network writes.
+    """
+
+    def __init__(self, labels: Labels) -> None:
+        self.labels = labels
+
+    def decode(self, log_probs: Tensor, lengths: Tensor) -> list[list[Hypothesis]]:
+        """One hypothesis for every utterance; see `Decoder.decode`."""
+        best, ids = log_probs.max(dim=2)  # (batch, frames)
+        valid = torch.arange(ids.shape[1], device=ids.device) < lengths.to(ids.device)[:, None]
+        scores = torch.where(valid, best, 0).sum(dim=1)
+        begins = valid & (ids != self.labels.blank)
+        begins[:, 1:] &= ids[:, 1:] != ids[:, :-1]
+        ids = torch.where(begins, ids, -1).cpu()  # the one transfer of a batch
+        return [[self._hypothesis(row, score)] for row, score in zip(ids, scores.tolist(), strict=True)]
+
+    def _hypothesis(self, ids: Tensor, score: float) -> Hypothesis:
+        offsets = (ids >= 0).nonzero().flatten()
+        return Hypothesis(self.labels.decode(ids[offsets].tolist()), offsets.tolist(), score)

@@ -1,0 +1,67 @@
+"""Which device computes, and in which number format."""
+
+from __future__ import annotations
+
+import torch
+from tqdm import tqdm
+
+from deepspeech.errors import InputError
+
+FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+def inference_device(cuda: bool) -> torch.device:
+    """The device that was asked for.
+
+    Raises:
+        InputError: CUDA was asked for and there is none.
+    """
+    if cuda and not torch.cuda.is_available():
+        raise InputError("--cuda: no CUDA device can be used here; leave the flag out to run on the CPU")
+    return torch.device("cuda" if cuda else "cpu")
+
+
+def inference_format(half: bool, device: torch.device) -> torch.dtype:
+    """float32, or float16 on a GPU.
+
+    Raises:
+        InputError: Half precision on a CPU.
+    """
+    if half and device.type == "cpu":
+        raise InputError("--half: half precision needs --cuda; leave the flag out on the CPU")
+    return torch.float16 if half else torch.float32
+
+
+def training_device(cuda: bool) -> torch.device:
+    """The GPU where there is one and `cuda` allows it, else the CPU."""
+    return torch.device("cuda" if cuda and torch.cuda.is_available() else "cpu")
+
+
+def computes_bf16(device: torch.device) -> bool:
+    """Whether the hardware has bfloat16 arithmetic; without it bfloat16 is emulated, slowly."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
+def number_format(precision: str, device: torch.device) -> torch.dtype:
+    """The dtype for autocast; float32 means no autocast.
+
+    On a CPU mixed precision is a rule a layer: convolutions always run in bfloat16, recurrent
+    layers where that is faster (see `RecurrentLayer`).
+
+    Args:
+        precision: "auto", "fp32", "bf16" or "fp16".
+        device: Where the network runs.
+
+    Raises:
+        InputError: fp16 on a CPU.
+    """
+    if precision == "auto":
+        precision = "bf16" if computes_bf16(device) else "fp32" if device.type == "cpu" else "fp16"
+    if precision == "fp16" and device.type == "cpu":
+        raise InputError("--precision fp16: the CPU trains in fp32 or bf16; choose one of them")
+    if precision == "bf16" and not computes_bf16(device):
+        tqdm.write("This processor would emulate bf16 slowly: computing in fp32")
+        precision = "fp32"
+    return FORMATS[precision]

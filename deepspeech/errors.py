@@ -1,0 +1,8 @@
+"""The one exception that scripts turn into a message for the user."""
+
+
+class InputError(Exception):
+    """A mistake in what the user gave: says the place, the value and the remedy.
+
+    Scripts print the message on standard error and exit with status 2.
+    """

@@ -1,0 +1,121 @@
+"""How well a network transcribes a corpus."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from tqdm import tqdm
+
+from deepspeech.checkpoint import write_atomic
+from deepspeech.data import AudioDataLoader
+from deepspeech.decoder import Decoder
+from deepspeech.loss import ctc_losses
+from deepspeech.metrics import ErrorCounts, char_errors, word_errors
+from deepspeech.model import DeepSpeech
+
+
+@dataclass(frozen=True)
+class Result:
+    """One utterance: what was said and what was read."""
+
+    audio_path: str
+    reference: str
+    hypothesis: str
+    words: ErrorCounts
+    characters: ErrorCounts  # without spaces
+    characters_and_spaces: ErrorCounts
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Results in the order of the manifest, and their totals."""
+
+    results: list[Result]
+    loss: float  # CTC loss, mean over the utterances
+    unreadable: int = 0  # utterances left out because they cannot be read
+
+    @property
+    def words(self) -> ErrorCounts:
+        return sum((result.words for result in self.results), ErrorCounts())
+
+    @property
+    def characters(self) -> ErrorCounts:
+        return sum((result.characters for result in self.results), ErrorCounts())
+
+    @property
+    def characters_and_spaces(self) -> ErrorCounts:
+        return sum((result.characters_and_spaces for result in self.results), ErrorCounts())
+
+    def write_csv(self, path: str | Path) -> None:
+        """Write a row an utterance.
+
+        Raises:
+            InputError: The file cannot be written.
+        """
+        columns = ["audio", "reference", "hypothesis"]
+        for unit in ("words", "characters"):
+            columns += [unit] + [f"{unit[:-1]}_{kind}" for kind in ("sub", "del", "ins")]
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        for result in self.results:
+            row = [result.audio_path, result.reference, result.hypothesis]
+            for counts in (result.words, result.characters):
+                row += [counts.length, counts.substitutions, counts.deletions, counts.insertions]
+            writer.writerow(row)
+        write_atomic(path, text.getvalue().encode())
+
+
+@torch.inference_mode()
+def evaluate(
+    model: DeepSpeech,
+    loader: AudioDataLoader,
+    decoder: Decoder,
+    dtype: torch.dtype = torch.float32,
+    stop: Callable[[], bool] = lambda: False,
+) -> Evaluation:
+    """Transcribe every utterance of the loader and compare.
+
+    Args:
+        model: Is put into eval mode.
+        loader: One epoch is read.
+        decoder: Its best hypothesis counts.
+        dtype: Format of autocast; float32 for none.
+        stop: Asked after every batch; True ends the evaluation early.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    corpus, results, losses, unreadable = loader.utterances, {}, [], 0
+    for batch in tqdm(loader, "Evaluating", unit="batch", leave=False):
+        unreadable += len(batch.faults)
+        if len(batch):
+            batch = batch.to(device)
+            with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+                log_probs, lengths = model(batch.features, batch.lengths)
+            losses += ctc_losses(log_probs, lengths, batch, model.labels.blank).tolist()
+            for index, hypotheses in zip(batch.indices, decoder.decode(log_probs, lengths), strict=True):
+                text = hypotheses[0].text
+                path, reference = corpus.corpus.utterances[index].audio_path, corpus.reference(index)
+                results[index] = compare(path, reference, " ".join(text.split()))
+        if stop():
+            break
+    return Evaluation(
+        [results[index] for index in sorted(results)], sum(losses) / max(len(losses), 1), unreadable
+    )
+
+
+def compare(audio_path: str, reference: str, hypothesis: str) -> Result:
+    """Count the errors of one hypothesis."""
+    return Result(
+        audio_path,
+        reference,
+        hypothesis,
+        word_errors(reference, hypothesis),
+        char_errors(reference, hypothesis),
+        char_errors(reference, hypothesis, spaces=True),
+    )

@@ -1,0 +1,96 @@
+"""The characters a model can write, and text as their indices."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from deepspeech.errors import InputError
+
+BLANK = "_"
+
+
+class UnknownCharacters(ValueError):
+    """Text holds characters that are not in the labels."""
+
+    def __init__(self, text: str, characters: Iterable[str]) -> None:
+        self.text, self.characters = text, sorted(set(characters))
+        shown = ", ".join(repr(character) for character in self.characters)
+        super().__init__(f"{text!r} has characters that are not in the labels: {shown}")
+
+
+class Labels(Sequence[str]):
+    """An ordered alphabet with the CTC blank `_` in it.
+
+    Args:
+        characters: Single characters (after Unicode NFC), each once, the blank among them.
+
+    Raises:
+        InputError: No blank, a character twice, or an entry that is not one character.
+    """
+
+    def __init__(self, characters: Sequence[str]) -> None:
+        if isinstance(characters, str) or not all(isinstance(each, str) for each in characters):
+            raise InputError("labels must be a list of single characters")
+        self.characters = tuple(unicodedata.normalize("NFC", each) for each in characters)
+        if wrong := [each for each in self.characters if len(each) != 1]:
+            raise InputError(f"labels must be single characters, found {wrong[0]!r}")
+        if twice := {each for each in self.characters if self.characters.count(each) > 1}:
+            raise InputError(f"labels hold {', '.join(map(repr, sorted(twice)))} more than once; keep one")
+        if BLANK not in self.characters:
+            raise InputError(f"labels have no blank; add {BLANK!r} as the first entry")
+        self.blank = self.characters.index(BLANK)
+        self._ids = {character: index for index, character in enumerate(self.characters)}
+        del self._ids[BLANK]
+
+    @classmethod
+    def load(cls, path: str | Path) -> Labels:
+        """Read a JSON list of characters.
+
+        Raises:
+            InputError: Unreadable file, or a list that is no alphabet.
+        """
+        try:
+            characters = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{path}: cannot read labels: {error}; give a JSON list of characters") from None
+        if not isinstance(characters, list):
+            raise InputError(f"{path}: labels must be a JSON list of characters")
+        try:
+            return cls(characters)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from None
+
+    def __len__(self) -> int:
+        return len(self.characters)
+
+    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
+        return self.characters[index]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Labels) and self.characters == other.characters
+
+    def __hash__(self) -> int:
+        return hash(self.characters)
+
+    def encode(self, text: str, unknown: str = "error") -> list[int]:
+        """Text -> label indices, after NFC and with every run of white space as one space.
+
+        Args:
+            text: A transcript; line breaks count as spaces.
+            unknown: "error", or "drop" to leave out characters that are not in the labels.
+
+        Raises:
+            UnknownCharacters: `unknown` is "error" and there are some.
+        """
+        text = " ".join(unicodedata.normalize("NFC", text).split())
+        if unknown == "error" and (strange := set(text) - self._ids.keys()):
+            raise UnknownCharacters(text, strange)
+        known = "".join(character for character in text if character in self._ids)
+        return [self._ids[character] for character in " ".join(known.split())]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Label indices -> text."""
+        return "".join(self.characters[index] for index in ids)

@@ -1,0 +1,59 @@
+"""Word and character errors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import Levenshtein
+
+
+@dataclass(frozen=True)
+class ErrorCounts:
+    """Edits that turn references into hypotheses. Add counts, never rates."""
+
+    substitutions: int = 0
+    deletions: int = 0
+    insertions: int = 0
+    length: int = 0  # units (words or characters) of the references
+
+    @property
+    def edits(self) -> int:
+        return self.substitutions + self.deletions + self.insertions
+
+    @property
+    def rate(self) -> float:
+        """Edits by reference units. Where there are none, each edit counts as one unit wrong."""
+        return self.edits / max(self.length, 1)
+
+    def __add__(self, other: ErrorCounts) -> ErrorCounts:
+        return ErrorCounts(
+            self.substitutions + other.substitutions,
+            self.deletions + other.deletions,
+            self.insertions + other.insertions,
+            self.length + other.length,
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"{100 * self.rate:.2f} % ({self.substitutions} substitutions, {self.deletions} deletions, "
+            f"{self.insertions} insertions of {self.length})"
+        )
+
+
+def word_errors(reference: str, hypothesis: str) -> ErrorCounts:
+    """Compare word by word."""
+    return _errors(reference.split(), hypothesis.split())
+
+
+def char_errors(reference: str, hypothesis: str, spaces: bool = False) -> ErrorCounts:
+    """Compare character by character, without spaces (as deepspeech.pytorch) or with."""
+    if not spaces:
+        reference, hypothesis = reference.replace(" ", ""), hypothesis.replace(" ", "")
+    return _errors(reference, hypothesis)
+
+
+def _errors(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCounts:
+    kinds = Counter(kind for kind, _, _ in Levenshtein.editops(reference, hypothesis))
+    return ErrorCounts(kinds["replace"], kinds["delete"], kinds["insert"], len(reference))

@@ -1,0 +1,56 @@
+#!/usr/bin/env python3
+"""Measure the word and character error rate of a model on a manifest CSV."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from deepspeech import cli
+from deepspeech.checkpoint import load_model
+from deepspeech.config import EvaluationConfig, InferenceConfig
+from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
+from deepspeech.decoder import GreedyDecoder
+from deepspeech.device import inference_device, inference_format
+from deepspeech.evaluation import evaluate
+from deepspeech.manifest import load_corpus
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = cli.parse(argv, __doc__, EvaluationConfig, InferenceConfig)
+    data, inference = arguments.make(EvaluationConfig), arguments.make(InferenceConfig)
+    device = inference_device(inference.cuda)
+    dtype = inference_format(inference.half, device)
+    model = load_model(inference.model_path, device)
+    corpus = load_corpus(
+        data.test_manifest,
+        model.labels,
+        data.unknown_characters,
+        allow_empty=True,
+        skip_faulty=data.skip_faulty,
+    )
+    dataset = SpectrogramDataset(corpus, model.labels, model.config.features)
+    sampler = BucketingSampler(corpus.durations, data.batch_size, shuffle=False)
+    loader = AudioDataLoader(
+        dataset, sampler, data.num_workers, data.skip_faulty, pin_memory=device.type == "cuda"
+    )
+    with torch.inference_mode():
+        evaluation = evaluate(model, loader, GreedyDecoder(model.labels), dtype)
+
+    if data.verbose:
+        for result in evaluation.results:
+            print(f"{result.audio_path}\n  reference:  {result.reference}\n  hypothesis: {result.hypothesis}")
+    if data.output:
+        evaluation.write_csv(data.output)
+    print(f"{len(evaluation.results)} utterances of {data.test_manifest}")
+    print(f"WER {evaluation.words}")
+    print(f"CER {evaluation.characters}")
+    print(f"CER with spaces {evaluation.characters_and_spaces}")
+    if evaluation.unreadable:
+        print(f"{evaluation.unreadable} utterances could not be read")
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

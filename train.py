@@ -13,7 +13,7 @@ from deepspeech import cli
 from deepspeech.checkpoint import build_model, checkpoints, load_checkpoint
 from deepspeech.config import DataConfig, FeatureConfig, ModelConfig, TrainingConfig, flag_names
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
-from deepspeech.device import training_device
+from deepspeech.device import keep_freed_memory, training_device
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
 from deepspeech.manifest import load_corpus
@@ -26,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     data, training = arguments.make(DataConfig), arguments.make(TrainingConfig)
     device = training_device(training.cuda)
     torch.manual_seed(training.seed)
+    keep_freed_memory()
 
     source = latest(training) if training.load_auto_checkpoint else None
     source = source or training.continue_from

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
+
 import torch
 from tqdm import tqdm
 
@@ -35,6 +37,21 @@ def inference_format(half: bool, device: torch.device) -> torch.dtype:
 def training_device(cuda: bool) -> torch.device:
     """The GPU where there is one and `cuda` allows it, else the CPU."""
     return torch.device("cuda" if cuda and torch.cuda.is_available() else "cpu")
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep freed blocks for the next training step instead of returning them.
+
+    By default every large block goes back to the system when it is freed and comes again page
+    by page, zeroed: a fifth of the time of a small network's step. Elsewhere this does nothing.
+    """
+    mmap_max, trim_threshold = -4, -1  # <malloc.h>
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError, TypeError):
+        return
+    mallopt(mmap_max, 0)
+    mallopt(trim_threshold, 2**31 - 1)
 
 
 def computes_bf16(device: torch.device) -> bool:

@@ -58,9 +58,9 @@ class DeepSpeech(nn.Module):
         for layer in self.rnns:
             hidden = layer(hidden, frames)
         if not self.config.bidirectional:
-            hidden = self.lookahead[0](hidden)
+            hidden = frames.clear(self.lookahead[0](hidden))
         norm, linear = self.fc[0].module
-        hidden = norm(hidden, frames.valid.T[:, :, None], frames.total, channel=2)
+        hidden = norm(hidden, frames.total, channel=2)
         return linear(hidden).float().log_softmax(-1).transpose(0, 1), lengths
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
@@ -108,8 +108,8 @@ class ConvStack(nn.Module):
             hidden = convolve(hidden)
             lengths = window.count(lengths)
             valid = torch.arange(hidden.shape[3], device=lengths.device) < lengths[:, None, None, None]
-            hidden = clip(norm(hidden, valid, lengths.sum() * hidden.shape[2], channel=1))
-            hidden = hidden.masked_fill(~valid, 0)
+            hidden = norm(hidden.masked_fill_(~valid, 0), lengths.sum() * hidden.shape[2], channel=1)
+            hidden = clip(hidden.masked_fill_(~valid, 0))
         return hidden, lengths
 
 

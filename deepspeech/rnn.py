@@ -28,6 +28,10 @@ class Frames:
         batch = torch.arange(len(lengths), device=lengths.device)
         self._reverse = (reverse.T * len(lengths) + batch).flatten()  # rows of a (frames, batch) table
 
+    def clear(self, inputs: Tensor) -> Tensor:
+        """Set everything beyond each utterance's end to zero: (frames, batch, size)."""
+        return inputs.masked_fill(~self.valid.T[:, :, None], 0)
+
     def reversed(self, inputs: Tensor) -> Tensor:
         """Reverse every utterance in time within its valid frames: (frames, batch, size)."""
         return inputs.flatten(0, 1).index_select(0, self._reverse).view_as(inputs)
@@ -57,7 +61,7 @@ class RecurrentLayer(nn.Module):
         self.rnn = CELLS[rnn_type](input_size, hidden_size, bidirectional=bidirectional)
 
     def forward(self, inputs: Tensor, frames: Frames) -> Tensor:
-        """(frames, batch, input_size) -> (frames, batch, hidden_size), zero beyond each end."""
+        """(frames, batch, input_size) -> (frames, batch, hidden_size), both zero beyond each end."""
         if self.batch_norm is not None:
             inputs = self.batch_norm(inputs, frames)
         kind = inputs.device.type
@@ -67,7 +71,7 @@ class RecurrentLayer(nn.Module):
         with torch.autocast(kind, dtype=dtype, enabled=dtype != torch.float32):
             inputs = inputs if dtype != torch.float32 else inputs.float()
             outputs = self._packed(inputs, frames) if inputs.is_cuda else self._dense(inputs, frames)
-        return outputs.masked_fill(~frames.valid.T[:, :, None], 0)
+        return frames.clear(outputs)
 
     def _dense(self, inputs: Tensor, frames: Frames) -> Tensor:
         outputs = self._direction(inputs, "_l0")
@@ -109,23 +113,22 @@ class MaskedBatchNorm(nn.modules.batchnorm._BatchNorm):
     def _check_input_dim(self, inputs: Tensor) -> None:
         """Any number of dimensions."""
 
-    def forward(self, inputs: Tensor, valid: Tensor, count: Tensor, channel: int) -> Tensor:
+    def forward(self, inputs: Tensor, count: Tensor, channel: int) -> Tensor:
         """Normalise every channel.
 
         Args:
-            inputs: Any shape.
-            valid: Boolean, broadcasts against `inputs`.
+            inputs: Any shape, zero where it is not valid.
             count: Number of valid values of a channel, a scalar.
             channel: Dimension of the channels.
 
         Returns:
-            float32, same shape; values beyond the valid ones mean nothing.
+            float32, same shape; where the input is not valid the values mean nothing.
         """
         shape = [1] * inputs.dim()
         shape[channel] = -1
         inputs = inputs.float()
         if self.training:
-            mean, variance = self._statistics(inputs.masked_fill(~valid, 0), count, channel)
+            mean, variance = self._statistics(inputs, count, channel)
         else:
             mean, variance = self.running_mean, self.running_var
         scale = self.weight * torch.rsqrt(variance + self.eps)
@@ -133,7 +136,7 @@ class MaskedBatchNorm(nn.modules.batchnorm._BatchNorm):
         return torch.addcmul(shift.view(shape), inputs, scale.view(shape))
 
     def _statistics(self, inputs: Tensor, count: Tensor, channel: int) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the valid values, from those of all with zeros for padding."""
+        """Mean and variance of the valid values, from those of all, where padding adds zeros."""
         others = [each for each in range(inputs.dim()) if each != channel % inputs.dim()]
         variance, mean = torch.var_mean(inputs, others, correction=0)
         share = inputs.numel() / inputs.shape[channel] / count
@@ -155,4 +158,4 @@ class SequenceNorm(nn.Module):
         self.module = MaskedBatchNorm(size)
 
     def forward(self, inputs: Tensor, frames: Frames) -> Tensor:
-        return self.module(inputs, frames.valid.T[:, :, None], frames.total, channel=2)
+        return self.module(inputs, frames.total, channel=2)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-CELLS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
-PASSES = {"lstm": torch.lstm, "gru": torch.gru, "rnn": torch.rnn_tanh}
+from deepspeech.recurrence import GRUCell, Recurrence, TanhCell
+
+LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
+CELLS = {"GRU": GRUCell(), "RNN_TANH": TanhCell()}
 
 
 class Frames:
@@ -58,7 +60,7 @@ class RecurrentLayer(nn.Module):
     ) -> None:
         super().__init__()
         self.batch_norm = SequenceNorm(input_size) if batch_norm else None
-        self.rnn = CELLS[rnn_type](input_size, hidden_size, bidirectional=bidirectional)
+        self.rnn = LAYERS[rnn_type](input_size, hidden_size, bidirectional=bidirectional)
 
     def forward(self, inputs: Tensor, frames: Frames) -> Tensor:
         """(frames, batch, input_size) -> (frames, batch, hidden_size), both zero beyond each end."""
@@ -70,21 +72,43 @@ class RecurrentLayer(nn.Module):
             dtype = torch.float32
         with torch.autocast(kind, dtype=dtype, enabled=dtype != torch.float32):
             inputs = inputs if dtype != torch.float32 else inputs.float()
-            outputs = self._packed(inputs, frames) if inputs.is_cuda else self._dense(inputs, frames)
+            if inputs.is_cuda:
+                outputs = self._packed(inputs, frames)
+            elif self.rnn.mode == "LSTM":
+                outputs = self._lstm(inputs, frames)
+            else:
+                outputs = self._recurrence(inputs, frames, dtype)
         return frames.clear(outputs)
 
-    def _dense(self, inputs: Tensor, frames: Frames) -> Tensor:
-        outputs = self._direction(inputs, "_l0")
-        if self.rnn.bidirectional:
-            outputs = outputs + frames.reversed(self._direction(frames.reversed(inputs), "_l0_reverse"))
+    def _lstm(self, inputs: Tensor, frames: Frames) -> Tensor:
+        """oneDNN's dense LSTM, once for each direction."""
+
+        def one_direction(inputs: Tensor, weights: list[Tensor]) -> Tensor:
+            zeros = inputs.new_zeros(1, inputs.shape[1], self.rnn.hidden_size)
+            return torch.lstm(inputs, (zeros, zeros), weights, True, 1, 0.0, self.training, False, False)[0]
+
+        forward, *backward = self._weights()
+        outputs = one_direction(inputs, forward)
+        if backward:
+            outputs = outputs + frames.reversed(one_direction(frames.reversed(inputs), backward[0]))
         return outputs
 
-    def _direction(self, inputs: Tensor, suffix: str) -> Tensor:
-        weights = [getattr(self.rnn, f"{name}{suffix}") for name in WEIGHTS]
-        zeros = inputs.new_zeros(1, inputs.shape[1], self.rnn.hidden_size)
-        state = (zeros, zeros) if self.rnn.mode == "LSTM" else zeros
-        one_pass = PASSES["rnn" if self.rnn.mode == "RNN_TANH" else self.rnn.mode.lower()]
-        return one_pass(inputs, state, weights, True, 1, 0.0, self.training, False, False)[0]
+    def _recurrence(self, inputs: Tensor, frames: Frames, dtype: torch.dtype) -> Tensor:
+        """Our GRU or tanh recurrence, all directions in step."""
+        input_weights, weights, input_biases, biases = zip(*self._weights(), strict=True)
+        gates = nn.functional.linear(inputs, torch.cat(input_weights), torch.cat(input_biases))
+        gates = list(gates.chunk(len(weights), dim=-1))  # (frames, batch, gates * size) of each direction
+        gates[1:] = [frames.reversed(gate) for gate in gates[1:]]
+        states = Recurrence.apply(
+            torch.stack(gates, 1), torch.stack(weights), torch.stack(biases), CELLS[self.rnn.mode], dtype
+        )
+        forward, *backward = states.unbind(1)
+        return forward + frames.reversed(backward[0]) if backward else forward
+
+    def _weights(self) -> list[list[Tensor]]:
+        """For each direction: input weights, recurrent weights, input biases, recurrent biases."""
+        suffixes = ("_l0", "_l0_reverse")[: 1 + self.rnn.bidirectional]
+        return [[getattr(self.rnn, name + suffix) for name in WEIGHTS] for suffix in suffixes]
 
     def _packed(self, inputs: Tensor, frames: Frames) -> Tensor:
         """cuDNN is fast with packed sequences; it wants their lengths on the CPU."""
@@ -93,10 +117,10 @@ class RecurrentLayer(nn.Module):
         return outputs.unflatten(2, (-1, self.rnn.hidden_size)).sum(2)
 
     def _faster_in_bf16(self, batch: int) -> bool:
-        """Measured with oneDNN on AVX-512 with bf16 instructions (benchmarks/recurrent.py):
+        """Measured on AVX-512 with bf16 instructions (benchmarks/train_step.py --layers).
 
-        GRU and plain cells always gain, 1.2 to 4 times; LSTM cells only while their weights
-        are small or the batch is large, else their backward pass is slower than in float32.
+        GRU and tanh cells always gain; LSTM cells only while their weights are small or the
+        batch is large, else oneDNN's backward pass is slower than in float32.
         """
         return self.rnn.mode != "LSTM" or self.rnn.hidden_size <= 512 or batch >= 20
 

@@ -1,6 +1,7 @@
 """Option dataclasses as command-line flags."""
 
 import argparse
+import shlex
 
 import pytest
 
@@ -9,7 +10,7 @@ from deepspeech.config import DataConfig, EvaluationConfig, FeatureConfig, Infer
 from deepspeech.config import TrainingConfig as Training
 from deepspeech.errors import InputError
 
-TRAINING_FLAGS = """
+TRAINING_FLAGS = shlex.split("""
     --train-manifest --val-manifest --sample-rate --batch-size --num-workers --labels-path --window-size
     --window-stride --window --hidden-size --hidden-layers --rnn-type --epochs --no-cuda --lr
     --learning-rate --wd --weight-decay --momentum --adam --eps --betas --max-norm --learning-anneal
@@ -17,7 +18,7 @@ TRAINING_FLAGS = """
     --id --save-folder --best-val-model-name --continue-from --finetune --load-auto-checkpoint
     --no-bidirectional --seed --no-sorta-grad --unknown-characters --skip-faulty --precision
     --grad-accumulation
-""".split()
+""")
 ALL = (DataConfig, FeatureConfig, ModelConfig, Training)
 
 
@@ -41,7 +42,9 @@ def test_without_flags_the_defaults_stand():
 
 def test_flags_become_fields():
     arguments = cli.parse(
-        "--lr 1e-3 --wd 0 --betas .8 .99 --adam --no-bidirectional --no-sorta-grad --no-cuda --id x".split(),
+        shlex.split(
+            "--lr 1e-3 --wd 0 --betas .8 .99 --adam --no-bidirectional --no-sorta-grad --no-cuda --id x"
+        ),
         "",
         *ALL,
     )

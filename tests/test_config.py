@@ -46,7 +46,7 @@ def test_samples_and_bins_follow_from_rate(rate, bins, window, stride):
     ],
 )
 def test_wrong_values_are_named_with_their_flag(group, options, words):
-    with pytest.raises(InputError, match=".") as caught:
+    with pytest.raises(InputError) as caught:
         group(**options)
     assert words in str(caught.value)
     assert "\n" not in str(caught.value)

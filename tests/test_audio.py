@@ -79,7 +79,11 @@ def test_what_is_no_file_is_refused(tmp_path, name):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [(b"", "empty audio file"), (b"no audio at all" * 99, "not an audio file"), (bytes(5000), "not an audio")],
+    [
+        (b"", "empty audio file"),
+        (b"no audio at all" * 99, "not an audio file"),
+        (bytes(5000), "not an audio"),
+    ],
 )
 def test_a_file_without_audio_is_refused(tmp_path, content, words):
     path = tmp_path / "a.wav"

@@ -38,9 +38,7 @@ def test_index_0_is_a_character_like_any_other():
 
 
 def test_unknown_characters_are_all_named(labels):
-    with pytest.raises(
-        UnknownCharacters, match="'CAFÉ 7' has characters that are not in the labels: '7', 'É'"
-    ):
+    with pytest.raises(UnknownCharacters, match=r"'CAFÉ 7' has .* not in the labels: '7', 'É'"):
         labels.encode("CAFÉ 7")
 
 

@@ -49,7 +49,7 @@ def test_places_name_file_and_line(tmp_path):
 
 @pytest.mark.parametrize(
     "row",
-    ["a.wav", "a.wav,", ",a.txt", "a.wav,a.txt,long", "a,b,0", "a,b,-1", "a,b,nan", "a,b,inf", "a,b,1,2"],
+    ["a.wav", "a.wav,", ",a.txt", "a,b,long", "a,b,0", "a,b,-1", "a,b,nan", "a,b,inf", "a,b,1,2"],
 )
 def test_rows_that_are_none(tmp_path, row):
     (tmp_path / "m.csv").write_text(f"{row}\n")
@@ -153,10 +153,8 @@ def test_all_faulty_rows_are_reported_at_once(own_corpus, labels):
 def test_faulty_rows_can_be_left_out_and_are_counted(own_corpus, labels):
     count, notes = len(damage(own_corpus)), []
     loaded = load_corpus(own_corpus.train, labels, skip_faulty=True, note=notes.append)
-    assert [os.path.basename(each.audio_path) for each in loaded.utterances] == [
-        "train_0.wav",
-        "train_1.flac",
-    ]
+    names = [os.path.basename(each.audio_path) for each in loaded.utterances]
+    assert names == ["train_0.wav", "train_1.flac"]
     assert len(notes) == 1
     assert f"{count} faulty rows are left out" in notes[0]
 

@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from conftest import tiny_model
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conftest import tiny_model
 from deepspeech.config import FeatureConfig
 from deepspeech.model import Lookahead
 

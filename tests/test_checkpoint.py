@@ -3,12 +3,10 @@
 import io
 import pickle
 import resource
-import subprocess
-import sys
 
 import pytest
 import torch
-from conftest import ROOT, tiny_model
+from conftest import tiny_model
 
 from deepspeech import load_model
 from deepspeech.checkpoint import checkpoint_name, checkpoints, load_checkpoint, save_checkpoint, write_atomic
@@ -131,18 +129,13 @@ def test_where_nothing_can_be_written_is_named(tmp_path, target):
 def test_no_space_left_keeps_the_file_that_was_there(tmp_path):
     """A limit on the size of files stands for a full disk."""
     (tmp_path / "m.pth").write_bytes(b"before")
-    program = (
-        "import sys; from deepspeech.checkpoint import write_atomic; from deepspeech.errors import InputError\n"
-        "try: write_atomic(sys.argv[1], bytes(100_000))\n"
-        "except InputError as error: print(error)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", program, tmp_path / "m.pth"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000)),
-    )
-    assert f"{tmp_path / 'm.pth'}: cannot write: File too large; make room" in done.stdout
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(InputError) as caught:
+            write_atomic(tmp_path / "m.pth", bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert f"{tmp_path / 'm.pth'}: cannot write: File too large; make room" in str(caught.value)
     assert (tmp_path / "m.pth").read_bytes() == b"before"
     assert [path.name for path in tmp_path.iterdir()] == ["m.pth"]

@@ -58,5 +58,5 @@ def test_tensorboard_holds_every_epoch(tmp_path, model):
 
 def test_a_folder_for_tensorboard_that_is_a_file_is_refused(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="--log-dir .*file: cannot write"):
+    with pytest.raises(InputError, match=r"--log-dir .*file: cannot write"):
         TensorBoard(str(tmp_path / "file"), "run", log_params=False)

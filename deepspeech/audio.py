@@ -12,6 +12,7 @@ import soxr
 from deepspeech.errors import InputError
 
 STREAMED = 0x7FFFF000  # a RIFF size from here on means "unknown": the writer could not seek back
+OGG_PAGE = 65307  # bytes of the largest page (RFC 3533, section 6)
 
 
 def load_audio(path: str | Path, sample_rate: int) -> np.ndarray:
@@ -45,12 +46,19 @@ def load_audio(path: str | Path, sample_rate: int) -> np.ndarray:
 
 
 def duration(path: str | Path) -> float:
-    """Seconds of audio by the file's header.
+    """Seconds of audio by the file's header, after a look whether the last sample is there.
 
     Raises:
         InputError: The file is missing, no audio, truncated or empty.
     """
     with _open(path) as file:
+        try:
+            file.seek(file.frames - 1)
+            whole = len(file.read(1)) == 1
+        except (soundfile.LibsndfileError, RuntimeError):
+            whole = False
+        if not whole:
+            raise InputError(f"{path}: truncated audio: its end cannot be read; replace the file")
         return file.frames / file.samplerate
 
 
@@ -60,7 +68,7 @@ def _open(path: str | Path) -> soundfile.SoundFile:
     try:
         if os.path.getsize(path) == 0:
             raise InputError(f"{path}: empty audio file; replace or remove it")
-        _refuse_short_riff(path)
+        _refuse_cut(path)
         file = soundfile.SoundFile(path)
     except OSError as error:
         raise InputError(f"{path}: cannot read audio: {error.strerror}") from None
@@ -74,12 +82,22 @@ def _open(path: str | Path) -> soundfile.SoundFile:
     return file
 
 
-def _refuse_short_riff(path: str | Path) -> None:
-    """libsndfile reads a cut wav without a word: compare its declared size with the file's."""
+def _refuse_cut(path: str | Path) -> None:
+    """libsndfile reads a cut wav or ogg without a word: compare declared sizes with the file's."""
     with open(path, "rb") as file:
-        head = file.read(12)
-    declared, size = int.from_bytes(head[4:8], "little") + 8, os.path.getsize(path)
-    if head[:4] == b"RIFF" and head[8:] == b"WAVE" and size + 1 < declared < STREAMED:
+        head, size = file.read(12), os.path.getsize(path)
+        declared = size
+        if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+            riff = int.from_bytes(head[4:8], "little") + 8
+            declared = riff - 1 if riff < STREAMED else size  # the last byte pads to an even size
+        elif head[:4] == b"OggS":
+            file.seek(max(0, size - OGG_PAGE))
+            tail = file.read()
+            begin = tail.rfind(b"OggS")
+            segments = tail[begin + 27 :][: tail[begin + 26]] if len(tail) > begin + 26 else b""
+            complete = begin + 27 + len(segments) + sum(segments)
+            declared = size - len(tail) + complete
+    if size < declared:
         raise InputError(f"{path}: truncated audio: {size} of {declared} bytes are there; replace the file")
 
 

@@ -116,14 +116,14 @@ def build_model(content: dict[str, Any], path: str | Path) -> DeepSpeech:
     """The network of a loaded checkpoint.
 
     Raises:
-        InputError: Its weights do not fit its architecture.
+        InputError: Its architecture is none, or its weights do not fit it.
     """
-    model = DeepSpeech(content["config"])
     try:
+        model = DeepSpeech(content["config"])
         model.load_state_dict(content["state_dict"])
-    except (RuntimeError, TypeError, AttributeError) as error:
+    except (InputError, RuntimeError, TypeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{path}: weights and architecture differ: {reason}") from None
+        raise InputError(f"{path}: damaged checkpoint: {reason}; take another one") from None
     return model
 
 

@@ -8,7 +8,7 @@ import sys
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from deepspeech.config import Options, flag_names
 from deepspeech.errors import InputError
@@ -38,8 +38,12 @@ def parse(
     *groups: type[Options],
     extend: Callable[[argparse.ArgumentParser], Any] = lambda parser: None,
 ) -> Arguments:
-    """Parse the flags of the option groups; `extend` may add arguments of the script's own."""
-    parser = argparse.ArgumentParser(description=description, argument_default=argparse.SUPPRESS)
+    """Parse the flags of the option groups; `extend` may add arguments of the script's own.
+
+    Raises:
+        InputError: The command line cannot be parsed.
+    """
+    parser = _Parser(description=description, argument_default=argparse.SUPPRESS)
     for group in groups:
         section = parser.add_argument_group((group.__doc__ or group.__name__).splitlines()[0])
         types = typing.get_type_hints(group)
@@ -47,8 +51,13 @@ def parse(
             if "help" in entry.metadata:
                 _add_flag(section, entry, types[entry.name])
     extend(parser)
-    values = vars(parser.parse_args(argv))
+    values = vars(parser.parse_intermixed_args(argv))
     return Arguments({name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message}; --help lists the flags")  # without argparse's 60 lines of usage
 
 
 def _add_flag(section: argparse._ArgumentGroup, entry: Field, kind: Any) -> None:

@@ -23,6 +23,7 @@ class Check:
 
 POSITIVE = Check(lambda value: 0 < value < float("inf"), "must be positive")
 NOT_NEGATIVE = Check(lambda value: 0 <= value < float("inf"), "must not be negative")
+SEED = Check(lambda value: 0 <= value < 2**63, "must be from 0 to 2**63 - 1")
 FRACTION = Check(lambda value: 0 <= value < 1, "must be at least 0 and below 1")
 
 
@@ -152,7 +153,7 @@ class TrainingConfig(Options):
     """Training"""
 
     epochs: int = option(70, "number of passes over the training data", POSITIVE)
-    seed: int = option(123456, "seed of weights, shuffling and augmentation", NOT_NEGATIVE)
+    seed: int = option(123456, "seed of weights, shuffling and augmentation", SEED)
     cuda: bool = option(True, "train on the CPU even where there is a GPU")
     precision: str = option(
         "auto",

@@ -107,7 +107,7 @@ class TensorBoard:
     """Epoch rows as TensorBoard events.
 
     Raises:
-        InputError: The tensorboard package is missing.
+        InputError: The tensorboard package is missing, or the folder cannot be written.
     """
 
     def __init__(self, folder: str, name: str, log_params: bool) -> None:
@@ -115,7 +115,13 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise InputError("--tensorboard: install it with `pip install tensorboard`") from None
-        self.writer, self.name, self.log_params = SummaryWriter(folder), name, log_params
+        try:
+            self.writer = SummaryWriter(folder)
+        except OSError as error:
+            raise InputError(
+                f"--log-dir {folder}: cannot write: {error.strerror}; choose another folder"
+            ) from None
+        self.name, self.log_params = name, log_params
 
     def add(self, row: EpochRow, model: Module) -> None:
         for entry in fields(row):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -37,7 +38,7 @@ class Labels(Sequence[str]):
         self.characters = tuple(unicodedata.normalize("NFC", each) for each in characters)
         if wrong := [each for each in self.characters if len(each) != 1]:
             raise InputError(f"labels must be single characters, found {wrong[0]!r}")
-        if twice := {each for each in self.characters if self.characters.count(each) > 1}:
+        if twice := [each for each, count in Counter(self.characters).items() if count > 1]:
             raise InputError(f"labels hold {', '.join(map(repr, sorted(twice)))} more than once; keep one")
         if BLANK not in self.characters:
             raise InputError(f"labels have no blank; add {BLANK!r} as the first entry")

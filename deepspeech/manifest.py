@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -17,7 +18,7 @@ from deepspeech import audio
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels, UnknownCharacters
 
-FAULTS_SHOWN = 20
+FAULTS_SHOWN = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,21 +44,29 @@ def read_manifest(path: str | Path) -> tuple[list[Utterance], list[str]]:
     """
     folder = os.path.dirname(path)
     utterances, faults = [], []
+    rows = csv.reader(io.StringIO(_read_text(path), newline=""), strict=True)
     try:
-        with open(path, encoding="utf-8-sig", newline="") as file:
-            rows = csv.reader(file, strict=True)
-            for row in rows:
-                place = f"{path}:{rows.line_num}"
-                try:
-                    if any(cell.strip() for cell in row):
-                        utterances.append(_parse(row, folder, place))
-                except InputError as fault:
-                    faults.append(str(fault))
+        for row in rows:
+            try:
+                if any(cell.strip() for cell in row):
+                    utterances.append(_parse(row, folder, f"{path}:{rows.line_num}"))
+            except InputError as fault:
+                faults.append(str(fault))
+    except csv.Error as error:
+        raise InputError(f"{path}:{rows.line_num}: not CSV: {error}; save it as CSV in UTF-8") from None
+    return utterances, faults
+
+
+def _read_text(path: str | Path) -> str:
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+        return content.decode("utf-8-sig")
     except OSError as error:
         raise InputError(f"{path}: cannot read the manifest: {error.strerror}; correct the path") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: not a CSV file in UTF-8: {error}") from None
-    return utterances, faults
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise InputError(f"{path}:{line}: not UTF-8: {error.reason}; save it as CSV in UTF-8") from None
 
 
 def _parse(row: Sequence[str], folder: str, place: str) -> Utterance:

@@ -1,0 +1,94 @@
+"""Option dataclasses as command-line flags."""
+
+import argparse
+import shlex
+
+import pytest
+
+from deepspeech import cli
+from deepspeech.config import DataConfig, EvaluationConfig, FeatureConfig, InferenceConfig, ModelConfig
+from deepspeech.config import TrainingConfig as Training
+from deepspeech.errors import InputError
+
+TRAINING_FLAGS = shlex.split("""
+    --train-manifest --val-manifest --sample-rate --batch-size --num-workers --labels-path --window-size
+    --window-stride --window --hidden-size --hidden-layers --rnn-type --epochs --no-cuda --lr
+    --learning-rate --wd --weight-decay --momentum --adam --eps --betas --max-norm --learning-anneal
+    --checkpoint --checkpoint-per-iteration --save-n-recent-models --tensorboard --log-dir --log-params
+    --id --save-folder --best-val-model-name --continue-from --finetune --load-auto-checkpoint
+    --no-bidirectional --seed --no-sorta-grad --unknown-characters --skip-faulty --precision
+    --grad-accumulation
+""")
+ALL = (DataConfig, FeatureConfig, ModelConfig, Training)
+
+
+def test_help_names_every_flag_with_its_default(capsys):
+    with pytest.raises(SystemExit) as caught:
+        cli.parse(["--help"], "Trains.", *ALL)
+    assert caught.value.code == 0
+    shown = capsys.readouterr().out
+    assert not [
+        flag for flag in TRAINING_FLAGS if f"{flag} " not in shown.replace(",", " ").replace("\n", " ")
+    ]
+    assert "(default: 0.0003)" in shown
+    assert "(default: 0.9 0.999)" in shown
+
+
+def test_without_flags_the_defaults_stand():
+    arguments = cli.parse([], "", *ALL)
+    assert arguments.values == {}
+    assert [arguments.make(group) for group in ALL] == [group() for group in ALL]
+
+
+def test_flags_become_fields():
+    arguments = cli.parse(
+        shlex.split(
+            "--lr 1e-3 --wd 0 --betas .8 .99 --adam --no-bidirectional --no-sorta-grad --no-cuda --id x"
+        ),
+        "",
+        *ALL,
+    )
+    training = arguments.make(Training)
+    assert (training.learning_rate, training.weight_decay, training.betas) == (1e-3, 0, (0.8, 0.99))
+    assert (training.adam, training.cuda, training.id) == (True, False, "x")
+    assert not arguments.make(ModelConfig).bidirectional
+    assert not arguments.make(DataConfig).sorta_grad
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [["--batch-size", "many"], ["--no-such-flag"], ["--betas", "0.9"], ["--lr"], ["stray"]],
+)
+def test_a_command_line_that_cannot_be_parsed_is_one_line(argv):
+    with pytest.raises(InputError) as caught:
+        cli.parse(argv, "", *ALL)
+    assert argv[0] in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_wrong_values_are_found_when_the_group_is_made():
+    with pytest.raises(InputError, match="--batch-size -2: must be positive"):
+        cli.parse(["--batch-size", "-2"], "", *ALL).make(DataConfig)
+
+
+def test_scripts_may_add_arguments():
+    def extend(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("files", nargs="*")
+
+    arguments = cli.parse(["a.wav", "--cuda", "b.wav"], "", InferenceConfig, EvaluationConfig, extend=extend)
+    assert arguments.make(InferenceConfig).cuda
+
+
+@pytest.mark.parametrize(
+    ("result", "status"), [(None, 0), (0, 0), (143, 143), (InputError("x: y"), 2), (KeyboardInterrupt(), 130)]
+)
+def test_exit_status(result, status, capsys):
+    def main():
+        if isinstance(result, BaseException):
+            raise result
+        return result
+
+    with pytest.raises(SystemExit) as caught:
+        cli.run(main)
+    assert caught.value.code == status
+    assert ("error: x: y\n" in capsys.readouterr().err) == (status == 2)

@@ -189,31 +189,40 @@ def make_corpus(folder: Path, lines: dict[str, list[Line]]) -> None:
     """
     if not importlib.util.find_spec("espeakng_loader"):
         raise InputError("no speech synthesiser; install it with `pip install espeakng-loader`")
-    speakers: dict[str, list[Line]] = {}
-    for line in itertools.chain(*lines.values()):
-        speakers.setdefault(line.voice.split("+")[1], []).append(line)
     try:
         for name in ("wav", "txt"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        # espeak-ng is not thread safe, and what it says depends a little on what it said before.
-        # So every timbre gets a process of its own, and the same seed always gives the same files.
-        total = sum(map(len, lines.values()))
-        with (
-            multiprocessing.get_context("fork").Pool(maxtasksperchild=1) as pool,
-            tqdm(total=total, desc="Speaking", unit="utterance") as bar,
-        ):
-            utterances = []
-            for spoken in pool.imap_unordered(partial(record, folder=folder), speakers.values()):
-                utterances += spoken
-                bar.update(len(spoken))
+        utterances = record_all(lines, folder)
         utterances.sort(key=lambda utterance: (utterance.duration, utterance.audio_path))
         for split in lines:
             rows = [each for each in utterances if Path(each.audio_path).name.startswith(split)]
-            write_manifest(folder / f"{split}_manifest.csv", rows)
-            hours = sum(row.duration for row in rows) / 3600
-            print(f"{folder / f'{split}_manifest.csv'}: {len(rows)} utterances, {60 * hours:.1f} minutes")
-    except OSError as error:
-        raise InputError(f"{error.filename or folder}: cannot be written: {error.strerror}") from None
+            manifest = folder / f"{split}_manifest.csv"
+            write_manifest(manifest, rows)
+            print(f"{manifest}: {len(rows)} utterances, {sum(row.duration for row in rows) / 60:.1f} minutes")
+    except (OSError, soundfile.SoundFileError) as error:
+        raise InputError(
+            f"{folder}: the corpus cannot be written: {error}; mend it or change --target-dir"
+        ) from None
+
+
+def record_all(lines: dict[str, list[Line]], folder: Path) -> list[Utterance]:
+    """Let all timbres speak, on all cores.
+
+    espeak-ng is not thread safe, and what it says depends a little on what it said before. So
+    every timbre gets a process of its own, and the same lines always give the same files.
+    """
+    speakers: dict[str, list[Line]] = {}
+    for line in itertools.chain(*lines.values()):
+        speakers.setdefault(line.voice.split("+")[1], []).append(line)
+    utterances = []
+    with (
+        multiprocessing.get_context("fork").Pool(maxtasksperchild=1) as pool,
+        tqdm(total=sum(map(len, lines.values())), desc="Speaking", unit="utterance") as bar,
+    ):
+        for spoken in pool.imap_unordered(partial(record, folder=folder), speakers.values()):
+            utterances += spoken
+            bar.update(len(spoken))
+    return utterances
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,59 @@
+# `make demo` and `make test` need Python 3.11 or newer and make, and set up the rest themselves.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+CORPUS := data/synthetic
+DEMO := models/demo
+SAMPLE := test_00004
+
+# Threads of a training step: one a core. More threads than cores make it many times slower,
+# so lower the number on a shared machine: `make demo OMP_NUM_THREADS=2`.
+export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
+
+.PHONY: help demo test lock clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo   train on synthetic speech, test and transcribe: minutes on two cores"
+	@echo "make test   check the style and run all tests"
+	@echo "make lock   choose the versions in requirements.lock anew"
+	@echo "make clean  remove the environment, the synthetic corpus and the demo's model"
+
+demo: $(VENV)/installed $(CORPUS)/test_manifest.csv
+	$(BIN)/python train.py --save-folder $(DEMO) --id "Synthetic corpus" \
+		--train-manifest $(CORPUS)/train_manifest.csv --val-manifest $(CORPUS)/val_manifest.csv \
+		--hidden-size 256 --hidden-layers 2 --batch-size 16 --num-workers 1 \
+		--adam --lr 1e-3 --schedule cosine --warmup-epochs 0.3 --epochs 4
+	$(BIN)/python test.py --model-path $(DEMO)/deepspeech_final.pth \
+		--test-manifest $(CORPUS)/test_manifest.csv --num-workers 1 --output $(DEMO)/test.csv
+	$(BIN)/python transcribe.py --model-path $(DEMO)/deepspeech_final.pth $(CORPUS)/wav/$(SAMPLE).wav \
+		> $(DEMO)/transcript.json
+	@echo "Reference:  $$(cat $(CORPUS)/txt/$(SAMPLE).txt)"
+	@sed 's/.*"transcription": "\([^"]*\)".*/Transcript: \1/' $(DEMO)/transcript.json
+	@echo "Curves:     $(DEMO)/curves.png"
+
+test: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+lock: $(VENV)/installed
+	$(BIN)/pip install uv
+	$(BIN)/uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 \
+		--all-extras --no-emit-index-url --custom-compile-command "make lock" \
+		--output-file requirements.lock setup.py
+
+clean:
+	rm -rf $(VENV) $(CORPUS) $(DEMO)
+
+$(CORPUS)/test_manifest.csv: data/synthetic.py | $(VENV)/installed
+	$(BIN)/python data/synthetic.py --target-dir $(CORPUS)
+
+$(VENV)/installed: requirements.lock setup.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || \
+		{ echo "$(PYTHON) is no Python 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --requirement requirements.lock
+	$(BIN)/pip install --no-deps --no-build-isolation --editable .
+	@touch $@

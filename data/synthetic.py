@@ -1,0 +1,244 @@
+#!/usr/bin/env python3
+"""Make a small corpus of synthetic speech: spelled letters, digits, dates and short commands.
+
+espeak-ng speaks it, so neither a network nor a download is needed. Test and validation
+sentences are spoken by voices, and say things, that training never hears.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import importlib.util
+import itertools
+import multiprocessing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+from tqdm import tqdm
+
+from deepspeech import cli
+from deepspeech.errors import InputError
+from deepspeech.manifest import Utterance, write_manifest
+
+SAMPLE_RATE = 16000  # Hz
+DEFAULT_SIZES = {"train": 1200, "val": 100, "test": 200}
+SPLITS = tuple(DEFAULT_SIZES)
+
+# A voice is an accent and a timbre of espeak-ng. No timbre is in two splits.
+ACCENTS = ("en", "en-us", "en-us-nyc", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-rp")
+TIMBRES = {
+    "train": (
+        "Alex Alicia Andrea Andy Denis Diogo Gene Henrique Hugo Jacky Lee Marco Michael Mike Nguyen "
+        "Reed adam antonio aunty belinda croak david edward f1 f3 f5 grandma gustave ian iven john "
+        "kaukovalta klatt klatt3 linda m1 m2 m4 m6 m8 marcelo michel miguel norbert paul pedro quincy "
+        "rob sandro steph travis"
+    ).split(),
+    "val": "Mario m5 robert shelby".split(),
+    "test": "Annie ed f2 f4 grandpa m3 m7 pablo".split(),
+}
+
+LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+DIGITS = tuple("ZERO ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE".split())
+MONTHS = tuple(
+    "JANUARY FEBRUARY MARCH APRIL MAY JUNE JULY AUGUST SEPTEMBER OCTOBER NOVEMBER DECEMBER".split()
+)
+UNITS = DIGITS[1:]
+DAYS = (*UNITS, "TWENTY", *(f"TWENTY {unit}" for unit in UNITS), "THIRTY", "THIRTY ONE")
+
+
+@dataclass(frozen=True)
+class Line:
+    """What one voice says once."""
+
+    name: str  # "train_0017"
+    voice: str  # "en-us+f3"
+    text: str
+    speed: int  # words a minute
+    pitch: int  # 0 to 99, about the pitch of the voice
+    gain: float  # dB
+    noise: float  # dB, level of the background hiss against the speech
+    seed: int
+
+
+def sentence(rng: np.random.Generator) -> str:
+    """A random sentence. No two words of the vocabulary sound alike (no TWO and TO)."""
+
+    def some(words: Sequence[str], low: int = 1, high: int = 1) -> str:
+        return " ".join(rng.choice(words, size=rng.integers(low, high + 1)))
+
+    kinds: tuple[Callable[[], str], ...] = (
+        lambda: some(DIGITS, 3, 6),
+        lambda: some(LETTERS, 3, 5),
+        lambda: f"{some(MONTHS)} {some(DAYS)}",
+        lambda: f"{some(MONTHS)} {some(DAYS)}",  # twice: the months are many
+        lambda: f"{some(('ENTER', 'ERASE', 'REPEAT'))} {some(LETTERS + DIGITS, 2, 4)}",
+        lambda: f"{some(('START', 'STOP'))} {some(LETTERS)} {some(DIGITS, 1, 3)}",
+        lambda: f"TURN {some(('LEFT', 'RIGHT'))} {some(DIGITS, 1, 3)}",
+    )
+    return kinds[rng.integers(len(kinds))]()
+
+
+def plan(sizes: dict[str, int], seed: int) -> dict[str, list[Line]]:
+    """Choose who says what, for each split; what is tested and validated is never trained.
+
+    Args:
+        sizes: Utterances in each split.
+        seed: The same seed gives the same lines.
+    """
+    lines, taken = {}, set()
+    for split in ("test", "val", "train"):
+        rng = np.random.default_rng([seed, SPLITS.index(split)])
+        voices = [f"{accent}+{timbre}" for timbre in TIMBRES[split] for accent in ACCENTS]
+        texts: list[str] = []
+        while len(texts) < sizes[split]:
+            text = sentence(rng)
+            if text not in taken:
+                texts.append(text)
+        taken.update(texts)
+        lines[split] = [
+            Line(
+                name=f"{split}_{number:05}",
+                voice=str(rng.choice(voices)),
+                text=text,
+                speed=int(rng.integers(130, 181)),
+                pitch=int(rng.integers(30, 71)),
+                gain=float(rng.uniform(-15, 0)),
+                noise=float(rng.uniform(-45, -20)),
+                seed=int(rng.integers(2**31)),
+            )
+            for number, text in enumerate(texts)
+        ]
+    return {split: lines[split] for split in SPLITS}
+
+
+class Synthesiser:
+    """espeak-ng, loaded into this process; its interface is that of `espeak-ng/speak_lib.h`.
+
+    Raises:
+        InputError: The library does not find its data.
+    """
+
+    SYNCHRONOUS, DONT_EXIT, UTF8 = 2, 0x8000, 1
+    SPEED, PITCH = 1, 3
+
+    def __init__(self) -> None:
+        import espeakng_loader
+
+        self.library = ctypes.CDLL(espeakng_loader.get_library_path())
+        data = espeakng_loader.get_data_path()
+        self.rate = self.library.espeak_Initialize(self.SYNCHRONOUS, 0, data.encode(), self.DONT_EXIT)
+        if self.rate <= 0:
+            raise InputError(f"{data}: espeak-ng cannot read its data; install it into a shorter path")
+        self.chunks: list[np.ndarray] = []
+        kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+        self.callback = kind(self._receive)  # the library calls it as long as this object lives
+        self.library.espeak_SetSynthCallback(self.callback)
+        self.library.espeak_ng_SetRandSeed(ctypes.c_long(1))
+
+    def _receive(self, samples: ctypes._Pointer, count: int, events: int) -> int:
+        if samples and count:
+            self.chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
+        return 0  # go on
+
+    def speak(self, text: str, voice: str, speed: int, pitch: int) -> np.ndarray:
+        """The waveform (samples,) at `rate`, float32, full scale is 1.
+
+        Raises:
+            InputError: There is no such voice.
+        """
+        if self.library.espeak_SetVoiceByName(voice.encode()):
+            raise InputError(f"{voice}: espeak-ng has no such voice; `pip install -U espeakng-loader`")
+        self.library.espeak_SetParameter(self.SPEED, speed, 0)
+        self.library.espeak_SetParameter(self.PITCH, pitch, 0)
+        # "A" alone would be read as the article.
+        words = ["eh" if word == "A" else word.lower() for word in text.split()]
+        data = " ".join(words).encode()
+        self.chunks.clear()
+        self.library.espeak_Synth(data, ctypes.c_size_t(len(data) + 1), 0, 0, 0, self.UTF8, None, None)
+        return np.concatenate(self.chunks).astype(np.float32) / 2**15
+
+
+def record(lines: Sequence[Line], folder: Path) -> list[Utterance]:
+    """Write the wav and txt files of all that one timbre says."""
+    synthesiser = Synthesiser()
+    utterances = []
+    for line in lines:
+        speech = synthesiser.speak(line.text, line.voice, line.speed, line.pitch)
+        speech = soxr.resample(speech, synthesiser.rate, SAMPLE_RATE)
+        level = np.sqrt(np.mean(speech**2)) * 10 ** (line.noise / 20)
+        hiss = np.random.default_rng(line.seed).normal(scale=level, size=len(speech))
+        waveform = (speech + hiss) * 10 ** (line.gain / 20)
+        audio, transcript = folder / "wav" / f"{line.name}.wav", folder / "txt" / f"{line.name}.txt"
+        soundfile.write(audio, np.clip(waveform, -1, 1), SAMPLE_RATE, subtype="PCM_16")
+        transcript.write_text(line.text + "\n", encoding="utf-8")
+        utterances.append(Utterance(str(audio), str(transcript), len(waveform) / SAMPLE_RATE))
+    return utterances
+
+
+def make_corpus(folder: Path, lines: dict[str, list[Line]]) -> None:
+    """Write the files and a manifest of each split, shortest utterance first.
+
+    Raises:
+        InputError: espeak-ng is missing, or a file cannot be written.
+    """
+    if not importlib.util.find_spec("espeakng_loader"):
+        raise InputError("no speech synthesiser; install it with `pip install espeakng-loader`")
+    try:
+        for name in ("wav", "txt"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        utterances = record_all(lines, folder)
+        utterances.sort(key=lambda utterance: (utterance.duration, utterance.audio_path))
+        for split in lines:
+            rows = [each for each in utterances if Path(each.audio_path).name.startswith(split)]
+            manifest = folder / f"{split}_manifest.csv"
+            write_manifest(manifest, rows)
+            print(f"{manifest}: {len(rows)} utterances, {sum(row.duration for row in rows) / 60:.1f} minutes")
+    except (OSError, soundfile.SoundFileError) as error:
+        raise InputError(
+            f"{folder}: the corpus cannot be written: {error}; mend it or change --target-dir"
+        ) from None
+
+
+def record_all(lines: dict[str, list[Line]], folder: Path) -> list[Utterance]:
+    """Let all timbres speak, on all cores.
+
+    espeak-ng is not thread safe, and what it says depends a little on what it said before. So
+    every timbre gets a process of its own, and the same lines always give the same files.
+    """
+    speakers: dict[str, list[Line]] = {}
+    for line in itertools.chain(*lines.values()):
+        speakers.setdefault(line.voice.split("+")[1], []).append(line)
+    utterances = []
+    with (
+        multiprocessing.get_context("fork").Pool(maxtasksperchild=1) as pool,
+        tqdm(total=sum(map(len, lines.values())), desc="Speaking", unit="utterance") as bar,
+    ):
+        for spoken in pool.imap_unordered(partial(record, folder=folder), speakers.values()):
+            utterances += spoken
+            bar.update(len(spoken))
+    return utterances
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--target-dir", type=Path, default=Path("data/synthetic"), help="where to put it")
+    for split, size in DEFAULT_SIZES.items():
+        parser.add_argument(f"--{split}", type=int, default=size, metavar="N", help="number of utterances")
+    parser.add_argument("--seed", type=int, default=0, help="seed of sentences and voices")
+    arguments = parser.parse_args(argv)
+    sizes = {split: getattr(arguments, split) for split in SPLITS}
+    for split, size in sizes.items():
+        if size < 1:
+            raise InputError(f"--{split} {size}: must be positive")
+    make_corpus(arguments.target_dir, plan(sizes, arguments.seed))
+    return 0
+
+
+if __name__ == "__main__":
+    cli.run(main)

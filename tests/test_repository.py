@@ -1,0 +1,104 @@
+"""The repository as a whole: package metadata, locked versions, the Makefile, the shape of the code."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+
+import deepspeech
+
+ROOT = Path(__file__).parents[1]
+MODULES = sorted((ROOT / "deepspeech").rglob("*.py"))
+CODE = [*MODULES, *ROOT.glob("*.py"), *(ROOT / "data").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
+
+
+def lines_of(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    shutil.copytree(ROOT / "deepspeech", folder / "source" / "deepspeech")
+    for name in ("setup.py", "pyproject.toml", "LICENSE"):
+        shutil.copy(ROOT / name, folder / "source")
+    command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--quiet"]
+    subprocess.run([*command, "--wheel-dir", folder, folder / "source"], check=True)
+    with zipfile.ZipFile(next(folder.glob("*.whl"))) as archive:
+        yield archive
+
+
+def metadata(wheel: zipfile.ZipFile, key: str) -> list[str]:
+    name = next(name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    return re.findall(rf"^{key}: (.+)$", wheel.read(name).decode(), re.MULTILINE)
+
+
+def test_the_package_holds_all_modules_and_the_version(wheel):
+    expected = {str(module.relative_to(ROOT)) for module in MODULES}
+    assert {name for name in wheel.namelist() if name.endswith(".py")} == expected
+    assert metadata(wheel, "Version") == [deepspeech.__version__]
+    assert any(name.endswith("LICENSE") for name in wheel.namelist())
+
+
+def test_every_requirement_is_locked_to_one_version_within_its_range(wheel):
+    locked = [Requirement(line) for line in lines_of(ROOT / "requirements.lock") if re.match(r"\w", line)]
+    versions = {each.name.lower(): str(each.specifier) for each in locked}
+    assert len(versions) == len(locked)
+    assert all(re.fullmatch(r"==[\w.]+", version) for version in versions.values()), versions
+    for text in metadata(wheel, "Requires-Dist"):
+        requirement = Requirement(text)
+        version = versions[requirement.name.lower()].removeprefix("==")
+        assert version in requirement.specifier, text
+
+
+def test_the_lock_names_no_index_and_no_path():
+    for line in lines_of(ROOT / "requirements.lock"):
+        assert not re.search(r"://|^-|@|\s/", line), line
+
+
+def test_the_installed_versions_are_the_locked_ones():
+    if not (ROOT / ".venv" / "installed").exists():
+        pytest.skip("not the environment that make installs")
+    from importlib.metadata import version
+
+    for line in lines_of(ROOT / "requirements.lock"):
+        if re.match(r"\w", line):
+            requirement = Requirement(line)
+            if not requirement.marker or requirement.marker.evaluate(default_environment()):
+                assert version(requirement.name) in requirement.specifier, line
+
+
+def test_pytest_never_collects_the_script_test_py(request):
+    collected = {Path(item.path) for item in request.session.items}
+    assert ROOT / "test.py" not in collected
+    assert all(path.is_relative_to(ROOT / "tests") for path in collected)
+
+
+@pytest.mark.parametrize("python", ["false", "no-such-python"])
+def test_make_refuses_an_old_python_in_one_line(tmp_path, python):
+    for name in ("Makefile", "requirements.lock", "setup.py"):
+        shutil.copy(ROOT / name, tmp_path)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    result = subprocess.run(
+        ["make", "test", f"PYTHON={python}"], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert result.returncode
+    said = [line for line in result.stderr.splitlines() if not line.startswith("make")]
+    assert said == [f"{python} is no Python 3.11 or newer; name one: make PYTHON=python3.12"]
+    assert not (tmp_path / ".venv").exists()
+
+
+@pytest.mark.parametrize("path", CODE, ids=lambda path: str(path.relative_to(ROOT)))
+def test_files_and_functions_stay_short(path):
+    assert len(lines_of(path)) <= 350
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno < 60, f"{path}:{node.lineno}: {node.name}"

@@ -74,6 +74,8 @@ class History:
         return [asdict(row) for row in self.rows]
 
     def load_state_dict(self, rows: list[dict[str, float]]) -> None:
+        if not all(isinstance(value, int | float) for row in rows for value in row.values()):
+            raise TypeError("its history has values that are no numbers")
         self.rows = [EpochRow(**row) for row in rows]
 
     def _figure(self) -> bytes:

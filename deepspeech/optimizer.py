@@ -1,0 +1,67 @@
+"""The optimiser, and what it remembers of the weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import SGD, AdamW, Optimizer
+
+from deepspeech.config import TrainingConfig
+from deepspeech.model import DeepSpeech
+
+MEMORY = {SGD: {"momentum_buffer"}, AdamW: {"step", "exp_avg", "exp_avg_sq"}}
+
+
+def make_optimizer(model: DeepSpeech, config: TrainingConfig) -> Optimizer:
+    """SGD with Nesterov momentum, or AdamW."""
+    if config.adam:
+        return AdamW(
+            model.parameters(),
+            lr=config.learning_rate,
+            betas=config.betas,
+            eps=config.eps,
+            weight_decay=config.weight_decay,
+            fused=True,
+        )
+    return SGD(
+        model.parameters(),
+        lr=config.learning_rate,
+        momentum=config.momentum,
+        nesterov=config.momentum > 0,
+        weight_decay=config.weight_decay,
+        fused=True,
+    )
+
+
+def load_memory(optimizer: Optimizer, saved: Mapping[str, Any], complete: bool = False) -> None:
+    """Take over what an optimiser remembered of every weight; the options of this one hold.
+
+    Args:
+        optimizer: One of `make_optimizer`.
+        saved: A state dict; its keys are the positions of the weights in the network.
+        complete: Whether each weight must have its memory (frozen ones have none).
+
+    Raises:
+        ValueError: It was another kind of optimiser, or other weights, or not complete.
+    """
+    own = optimizer.state_dict()
+    weights = [each for group in optimizer.param_groups for each in group["params"]]
+    names = MEMORY[type(optimizer)]
+    for position, entry in saved["state"].items():
+        if not isinstance(position, int) or not 0 <= position < len(weights):
+            raise ValueError(f"it remembers weights {position!r}, which are not there")
+        values = {name: value for name, value in entry.items() if value is not None}
+        if values and values.keys() != names:
+            raise ValueError(
+                f"it remembers {', '.join(map(str, values))}, this one {', '.join(sorted(names))}"
+            )
+        for name, value in values.items():
+            shape = () if name == "step" else weights[position].shape
+            if not isinstance(value, Tensor) or value.shape != shape or not torch.isfinite(value).all():
+                raise ValueError(f"its {name} of weights {position} does not fit them")
+    if complete and not all(saved["state"].get(position) for position in range(len(weights))):
+        raise ValueError("it is not complete")
+    optimizer.load_state_dict({"state": saved["state"], "param_groups": own["param_groups"]})

@@ -13,6 +13,7 @@ from deepspeech.config import DecoderConfig, EvaluationConfig, InferenceConfig
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.decoder import make_decoder
 from deepspeech.device import inference_device, inference_format
+from deepspeech.errors import InputError
 from deepspeech.evaluation import evaluate
 from deepspeech.manifest import load_corpus
 
@@ -20,6 +21,8 @@ from deepspeech.manifest import load_corpus
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = cli.parse(argv, __doc__, EvaluationConfig, InferenceConfig, DecoderConfig)
     data, inference = arguments.make(EvaluationConfig), arguments.make(InferenceConfig)
+    if data.save_output:
+        raise InputError(f"--save-output {data.save_output}: not there yet; leave the flag out")
     device = inference_device(inference.cuda)
     dtype = inference_format(inference.half, device)
     model = load_model(inference.model_path, device)

@@ -245,4 +245,5 @@ class EvaluationConfig(Options):
     )
     skip_faulty: bool = option(False, "go on without faulty rows of the manifest instead of stopping")
     verbose: bool = option(False, "print every reference with its hypothesis")
+    save_output: str | None = option(None, "file for the network's output, to tune beam search with")
     output: str | None = option(None, "CSV of references, hypotheses and error counts to write")

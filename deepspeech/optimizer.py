@@ -50,18 +50,23 @@ def load_memory(optimizer: Optimizer, saved: Mapping[str, Any], complete: bool =
     own = optimizer.state_dict()
     weights = [each for group in optimizer.param_groups for each in group["params"]]
     names = MEMORY[type(optimizer)]
+    remembered = set()
     for position, entry in saved["state"].items():
         if not isinstance(position, int) or not 0 <= position < len(weights):
             raise ValueError(f"it remembers weights {position!r}, which are not there")
+        if not isinstance(entry, dict):
+            raise ValueError(f"what it remembers of weights {position} is no dictionary")
         values = {name: value for name, value in entry.items() if value is not None}
         if values and values.keys() != names:
-            raise ValueError(
-                f"it remembers {', '.join(map(str, values))}, this one {', '.join(sorted(names))}"
-            )
+            there, here = (", ".join(sorted(map(str, each))) for each in (values, names))
+            raise ValueError(f"it remembers {there}, this one {here}")
+        remembered |= {position} if values else set()
         for name, value in values.items():
+            if name == "step" and isinstance(value, int):  # of older versions of torch
+                continue
             shape = () if name == "step" else weights[position].shape
             if not isinstance(value, Tensor) or value.shape != shape or not torch.isfinite(value).all():
                 raise ValueError(f"its {name} of weights {position} does not fit them")
-    if complete and not all(saved["state"].get(position) for position in range(len(weights))):
-        raise ValueError("it is not complete")
+    if complete and len(remembered) < len(weights):
+        raise ValueError(f"it remembers {len(remembered)} of {len(weights)} weights")
     optimizer.load_state_dict({"state": saved["state"], "param_groups": own["param_groups"]})

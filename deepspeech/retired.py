@@ -48,6 +48,5 @@ class _Retired(argparse.Action):
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Accept the retired flags of train.py, with or without a value."""
-    section = parser.add_argument_group("Flags of deepspeech.pytorch without effect here")
-    for flag, instead in FLAGS.items():
-        section.add_argument(flag, action=_Retired, nargs="?", metavar="", help=instead)
+    for flag in FLAGS:
+        parser.add_argument(flag, action=_Retired, nargs="?", help=argparse.SUPPRESS)

@@ -38,9 +38,9 @@ class Start:
             InputError: The state does not fit the trainer.
         """
         try:
-            if self.imported and self.state:
+            if self.imported and self.state is not None:
                 _restore_imported(trainer, self.state)
-            elif self.state:
+            elif self.state is not None:
                 trainer.load_state_dict(self.state)
         except InputError as error:
             raise InputError(f"{self.source}: {error}") from None
@@ -86,12 +86,10 @@ def starting_point(arguments: Arguments) -> Start:
 def _go_on(arguments: Arguments, source: str) -> Start:
     content = load_checkpoint(source)
     _refuse_contradictions(arguments, content["config"], source)
-    data = arguments.make(DataConfig)
-    if "labels_path" in arguments.values and Labels.load(data.labels_path) != Labels(
-        content["config"].labels
-    ):
+    path = arguments.values.get("labels_path")
+    if path and Labels.load(path) != Labels(content["config"].labels):
         raise InputError(
-            f"--labels-path {data.labels_path}: {source} has other labels; leave the flag out, "
+            f"--labels-path {path}: {source} has other labels; leave the flag out, "
             "or pass --finetune to train its weights for these labels"
         )
     state = content["training"]
@@ -118,15 +116,14 @@ def _finetune(arguments: Arguments, training: TrainingConfig) -> Start:
         raise InputError("--finetune: nothing to start from; name a model with --continue-from")
     content = load_checkpoint(source)
     _refuse_contradictions(arguments, content["config"], source)
-    model = build_model(content, source)
-    given = "labels_path" in arguments.values
-    labels = Labels.load(arguments.make(DataConfig).labels_path) if given else model.labels
-    old = len(model.labels)
-    model, new = transfer(model, labels, training.drop_layers)
+    old = build_model(content, source)
+    path = arguments.values.get("labels_path")
+    labels = Labels.load(path) if path else old.labels
+    model, new = transfer(old, labels, training.drop_layers)
     kept = [name for name in layers(model.config) if name not in new]
     _note(f"Kept from {source}: {', '.join(kept)}" + (f"; new: {', '.join(new)}" if new else ""))
-    if labels.characters != content["config"].labels:
-        _note(f"The output layer now writes {len(labels)} labels, before it wrote {old}")
+    if labels != old.labels:
+        _note(f"The output layer writes {len(labels)} labels, before it wrote {len(old.labels)}")
     return Start(model, new, source)
 
 

@@ -102,7 +102,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     if not isinstance(content, dict) or "state_dict" not in content:
         raise InputError(f"{path}: not a checkpoint of train.py or of deepspeech.pytorch; give one")
     try:
-        if "format" not in content:
+        if "format" not in content and "config" not in content:
             return _imported(path, content)
         if content["format"] != FORMAT:
             raise InputError(f"its format is {content['format']!r}, this version reads {FORMAT}")

@@ -17,7 +17,7 @@ from torch import Tensor
 from deepspeech.config import FeatureConfig, ModelConfig
 from deepspeech.errors import InputError
 from deepspeech.safe_load import plain
-from deepspeech.weights import OUTPUT, architecture, check_tensors
+from deepspeech.weights import OUTPUT, architecture, check_config, check_tensors
 
 ENGLISH = "_'ABCDEFGHIJKLMNOPQRSTUVWXYZ "  # the original's labels.json
 NOISE = {"noise_dir": None, "noise_prob": 0.4, "noise_levels": (0.0, 0.5)}  # its defaults
@@ -57,6 +57,7 @@ def convert(content: Mapping[str, Any]) -> Imported:
         if said != there:
             raise InputError(f"{name} is {said} in the file, but {there} by its weights")
     config = ModelConfig(**found, labels=_labels(given.get("labels"), state_dict), features=_features(sound))
+    check_config(config, state_dict)
     notes = []
     if sound.get("noise_dir"):
         notes.append(

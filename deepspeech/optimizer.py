@@ -26,7 +26,7 @@ def make_optimizer(model: DeepSpeech, config: TrainingConfig) -> Optimizer:
             weight_decay=config.weight_decay,
             fused=True,
         )
-    return SGD(
+    optimizer = SGD(
         model.parameters(),
         lr=config.learning_rate,
         momentum=config.momentum,
@@ -34,6 +34,19 @@ def make_optimizer(model: DeepSpeech, config: TrainingConfig) -> Optimizer:
         weight_decay=config.weight_decay,
         fused=True,
     )
+    _fill_memory(optimizer)
+    return optimizer
+
+
+def _fill_memory(optimizer: Optimizer) -> None:
+    """Zeros for missing momentum: the first step is the same, and fused SGD wants all or none.
+
+    Layers that were frozen have none when they begin to learn.
+    """
+    for group in optimizer.param_groups if isinstance(optimizer, SGD) else ():
+        for weights in group["params"] if group["momentum"] else ():
+            if optimizer.state[weights].get("momentum_buffer") is None:
+                optimizer.state[weights]["momentum_buffer"] = torch.zeros_like(weights)
 
 
 def load_memory(optimizer: Optimizer, saved: Mapping[str, Any], complete: bool = False) -> None:
@@ -70,3 +83,4 @@ def load_memory(optimizer: Optimizer, saved: Mapping[str, Any], complete: bool =
     if complete and len(remembered) < len(weights):
         raise ValueError(f"it remembers {len(remembered)} of {len(weights)} weights")
     optimizer.load_state_dict({"state": saved["state"], "param_groups": own["param_groups"]})
+    _fill_memory(optimizer)

@@ -9,11 +9,14 @@ stored; every other name refuses the file.
 from __future__ import annotations
 
 import os
+import pickle
 import pickletools
 import re
 import warnings
 import zipfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, BinaryIO
 
 import torch
@@ -42,6 +45,7 @@ class StandIn:
     """
 
     name = ""  # of the class, with its module
+    dump_patches = False  # torch asks classes in old files for it
 
     def __new__(cls, *arguments: Any) -> StandIn:
         made = super().__new__(cls)
@@ -85,27 +89,64 @@ def read(path: str | Path) -> Any:
         raise InputError(f"{path}: no such model file; correct the path")
     try:
         names = _names(path)
-        stand_ins = [type("StandIn", (StandIn,), {"name": name}) for name in names if CLASSES.fullmatch(name)]
         unknown = [name for name in names if not CLASSES.fullmatch(name) and not TENSORS.fullmatch(name)]
         if not unknown:
-            allowed = torch.serialization.safe_globals([(each, each.name) for each in stand_ins])
-            with warnings.catch_warnings(action="ignore"), allowed:
-                return torch.load(path, map_location="cpu", weights_only=True)
+            stand_ins = [
+                type("StandIn", (StandIn,), {"name": name}) for name in names if CLASSES.fullmatch(name)
+            ]
+            with warnings.catch_warnings(action="ignore"):
+                return _load(path, stand_ins)
     except Exception as error:  # a damaged file can fail anywhere in the reader
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        reason = reason.removeprefix("Weights only load failed.").strip()
-        raise InputError(f"{path}: not a model file that can be read: {reason}; take another file") from None
+        raise InputError(
+            f"{path}: not a model file that can be read: {_reason(error)}; take another file"
+        ) from None
     raise InputError(
         f"{path}: refused, for it could run code: it names {', '.join(unknown[:5])}, which no model needs; "
         "take a file that train.py or deepspeech.pytorch wrote"
     )
 
 
+def _load(path: str | Path, stand_ins: Sequence[type[StandIn]]) -> Any:
+    if stand_ins and not _is_zip(path):  # the older form has a way to name classes that torch refuses
+        restricted = _restricted_pickle({each.name: each for each in stand_ins})
+        return torch.load(path, map_location="cpu", pickle_module=restricted, weights_only=False)
+    with torch.serialization.safe_globals([(each, each.name) for each in stand_ins]):
+        return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _restricted_pickle(stand_ins: Mapping[str, type[StandIn]]) -> SimpleNamespace:
+    """A `pickle` for `torch.load` that finds nothing but stand-ins and what tensors need."""
+
+    class Unpickler(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> Any:
+            full = f"{module}.{name}"
+            if full not in stand_ins and not TENSORS.fullmatch(full):
+                raise pickle.UnpicklingError(f"it names {full}")
+            return stand_ins.get(full) or super().find_class(module, name)
+
+    return SimpleNamespace(
+        __name__="restricted",
+        Unpickler=Unpickler,
+        load=lambda file, **options: Unpickler(file, **options).load(),
+    )
+
+
+def _reason(error: Exception) -> str:
+    """The part of an error's text that tells this file's fault, without torch's advice, in one line."""
+    text = str(error) or type(error).__name__
+    text = text.rpartition("WeightsUnpickler error:")[2].partition("In PyTorch 2.6")[0]
+    return " ".join(text.partition("Check the documentation")[0].split())[:200]
+
+
+def _is_zip(path: str | Path) -> bool:
+    with open(path, "rb") as file:
+        return file.read(len(ZIP)) == ZIP
+
+
 def _names(path: str | Path) -> list[str]:
     """The functions and classes that a file names, after its checksums were found right."""
-    with open(path, "rb") as file:
-        if file.read(len(ZIP)) != ZIP:
-            file.seek(0)
+    if not _is_zip(path):
+        with open(path, "rb") as file:
             return sorted(set().union(*(_names_in_pickle(file) for _ in range(LEGACY_PICKLES))))
     with zipfile.ZipFile(path) as archive:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):

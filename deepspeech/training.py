@@ -58,7 +58,7 @@ class Progress:
     def __post_init__(self) -> None:
         """Saved values may be damaged."""
         numbers = [value for name, value in vars(self).items() if name != "named"]
-        if type(self.epoch) is not int or type(self.batch) is not int or not isinstance(self.named, list):
+        if {int} != {type(each) for each in (self.epoch, self.batch, *self.named)}:
             raise TypeError("progress has values of a wrong type")
         if not all(isinstance(each, int | float) for each in numbers) or min(self.epoch, self.batch) < 0:
             raise ValueError("progress has values that are no counts")

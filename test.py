@@ -9,20 +9,24 @@ import torch
 
 from deepspeech import cli
 from deepspeech.checkpoint import load_model
-from deepspeech.config import EvaluationConfig, InferenceConfig
+from deepspeech.config import DecoderConfig, EvaluationConfig, InferenceConfig
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
-from deepspeech.decoder import GreedyDecoder
+from deepspeech.decoder import make_decoder
 from deepspeech.device import inference_device, inference_format
+from deepspeech.errors import InputError
 from deepspeech.evaluation import evaluate
 from deepspeech.manifest import load_corpus
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = cli.parse(argv, __doc__, EvaluationConfig, InferenceConfig)
+    arguments = cli.parse(argv, __doc__, EvaluationConfig, InferenceConfig, DecoderConfig)
     data, inference = arguments.make(EvaluationConfig), arguments.make(InferenceConfig)
+    if data.save_output:
+        raise InputError(f"--save-output {data.save_output}: not there yet; leave the flag out")
     device = inference_device(inference.cuda)
     dtype = inference_format(inference.half, device)
     model = load_model(inference.model_path, device)
+    decoder = make_decoder(arguments.make(DecoderConfig), model.labels)
     corpus = load_corpus(
         data.test_manifest,
         model.labels,
@@ -36,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         dataset, sampler, data.num_workers, data.skip_faulty, pin_memory=device.type == "cuda"
     )
     with torch.inference_mode():
-        evaluation = evaluate(model, loader, GreedyDecoder(model.labels), dtype)
+        evaluation = evaluate(model, loader, decoder, dtype)
 
     if data.verbose:
         for result in evaluation.results:

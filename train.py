@@ -5,48 +5,36 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 
-from deepspeech import cli
-from deepspeech.checkpoint import build_model, checkpoints, load_checkpoint
-from deepspeech.config import DataConfig, FeatureConfig, ModelConfig, TrainingConfig, flag_names
+from deepspeech import cli, retired
+from deepspeech.config import DataConfig, FeatureConfig, ModelConfig, TrainingConfig
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.device import keep_freed_memory, training_device
-from deepspeech.errors import InputError
-from deepspeech.labels import Labels
 from deepspeech.manifest import load_corpus
 from deepspeech.model import DeepSpeech
+from deepspeech.start import starting_point
 from deepspeech.training import Interrupted, Trainer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = cli.parse(argv, __doc__, DataConfig, FeatureConfig, ModelConfig, TrainingConfig)
+    groups = DataConfig, FeatureConfig, ModelConfig, TrainingConfig
+    arguments = cli.parse(argv, __doc__, *groups, extend=retired.add_flags)
     data, training = arguments.make(DataConfig), arguments.make(TrainingConfig)
     device = training_device(training.cuda)
     torch.manual_seed(training.seed)
     keep_freed_memory()
 
-    source = latest(training) if training.load_auto_checkpoint else None
-    source = source or training.continue_from
-    content = load_checkpoint(source) if source else None
-    if content:
-        refuse_contradictions(arguments, data, content["config"], source)
-        model = build_model(content, source)
-    else:
-        labels = Labels.load(data.labels_path)
-        features = arguments.make(FeatureConfig)
-        model = DeepSpeech(arguments.make(ModelConfig, labels=labels.characters, features=features))
-
+    start = starting_point(arguments)
     loaders = [
-        make_loader(path, model, data, training, shuffle, device)
+        make_loader(path, start.model, data, training, shuffle, device)
         for path, shuffle in ((data.train_manifest, True), (data.val_manifest, False))
     ]
-    trainer = Trainer(model.to(device), *loaders, training)
-    if content and content["training"] and not training.finetune:
-        trainer.load_state_dict(content["training"])
-    print(f"{sum(weights.numel() for weights in model.parameters()):,} weights on {device}, {trainer.dtype}")
+    trainer = Trainer(start.model.to(device), *loaders, training, start.new_layers)
+    start.restore(trainer)
+    size = sum(weights.numel() for weights in start.model.parameters())
+    print(f"{size:,} weights on {device}, {trainer.dtype}")
     try:
         history = trainer.fit()
     except Interrupted as stop:
@@ -59,28 +47,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"model {trainer.best_path}, curves {trainer.folder / 'curves.png'}"
         )
     return 0
-
-
-def latest(training: TrainingConfig) -> str | None:
-    """The newest checkpoint in the save folder."""
-    found = checkpoints(training.save_folder)
-    return str(found[-1]) if found else None
-
-
-def refuse_contradictions(
-    arguments: cli.Arguments, data: DataConfig, config: ModelConfig, source: str
-) -> None:
-    """Flags that the checkpoint contradicts are an error, never silently ignored."""
-    if "labels_path" in arguments.values and Labels.load(data.labels_path) != Labels(config.labels):
-        raise InputError(f"--labels-path {data.labels_path}: {source} has other labels; leave the flag out")
-    for group, there in ((ModelConfig, config), (FeatureConfig, config.features)):
-        for name, entry in group.__dataclass_fields__.items():
-            given: Any = arguments.values.get(name, getattr(there, name))
-            if given != getattr(there, name):
-                raise InputError(
-                    f"{flag_names(entry)[0]} {given}: {source} has {getattr(there, name)}; "
-                    "leave the flag out or train a new model"
-                )
 
 
 def make_loader(

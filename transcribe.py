@@ -10,22 +10,23 @@ from collections.abc import Sequence
 
 from deepspeech import cli
 from deepspeech.checkpoint import load_model
-from deepspeech.config import InferenceConfig
+from deepspeech.config import DecoderConfig, InferenceConfig
+from deepspeech.decoder import make_decoder
 from deepspeech.device import inference_device, inference_format
 from deepspeech.errors import InputError
 from deepspeech.recognizer import Recognizer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = cli.parse(argv, __doc__, InferenceConfig, extend=add_arguments)
+    arguments = cli.parse(argv, __doc__, InferenceConfig, DecoderConfig, extend=add_arguments)
     inference = arguments.make(InferenceConfig)
     files = [*arguments.values.get("files", ()), *arguments.values.get("audio_path", ())]
     if not files:
         raise InputError("no audio file; give one or more")
     device = inference_device(inference.cuda)
-    recognizer = Recognizer(
-        load_model(inference.model_path, device), dtype=inference_format(inference.half, device)
-    )
+    model = load_model(inference.model_path, device)
+    decoder = make_decoder(arguments.make(DecoderConfig), model.labels)
+    recognizer = Recognizer(model, decoder, inference_format(inference.half, device))
     for file in files:
         print(json.dumps(document(recognizer, file, inference, "offsets" in arguments.values)), flush=True)
     return 0

@@ -1,5 +1,7 @@
 """Deep Speech 2 in PyTorch: train speech-to-text models, measure them, transcribe."""
 
+import warnings
+
 from deepspeech.audio import load_audio
 from deepspeech.checkpoint import load_model
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
@@ -11,6 +13,9 @@ from deepspeech.metrics import char_errors, word_errors
 from deepspeech.model import DeepSpeech
 from deepspeech.recognizer import Recognizer
 from deepspeech.training import Trainer
+
+# `python -m deepspeech.checkpoint` runs a module that this package imports: that is meant so
+warnings.filterwarnings("ignore", "'deepspeech.checkpoint' found in sys.modules", RuntimeWarning)
 
 __version__ = "0.1.0"
 __all__ = [

@@ -3,24 +3,31 @@
 A file holds plain data and tensors only, so that it loads without running code:
 
     {"format": 1, "config": ModelConfig as a dict, "state_dict": ..., "training": ... or None}
+
+Files of deepspeech.pytorch are recognised and read as well.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import io
 import os
 import re
+import sys
 import tempfile
-import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
+from deepspeech import cli, import_v2, safe_load
 from deepspeech.config import ModelConfig
 from deepspeech.errors import InputError
 from deepspeech.model import DeepSpeech
+from deepspeech.weights import check_config, check_tensors
 
 FORMAT = 1
 NAME = re.compile(r"deepspeech_checkpoint_epoch_(\d+)(?:_iter_(\d+))?\.pth")
@@ -81,35 +88,47 @@ def write_atomic(path: str | Path, data: bytes | memoryview) -> None:
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a file of `save_checkpoint` onto the CPU; its config comes back as a `ModelConfig`.
+    """Read a file of `save_checkpoint` or of deepspeech.pytorch onto the CPU, and check it.
+
+    Returns:
+        `config` (a `ModelConfig`), `state_dict`, `training` (what `Trainer.load_state_dict` takes,
+        or None) and `imported` (whether deepspeech.pytorch wrote it: then `training` is what
+        `deepspeech.import_v2.Imported` says).
 
     Raises:
-        InputError: No such file, or not a whole checkpoint.
+        InputError: No such file, or not a whole and sound checkpoint.
     """
-    content = _read(path)
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise InputError(f"{path}: not a deepspeech checkpoint (format {FORMAT}); give one train.py wrote")
+    content = safe_load.read(path)
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise InputError(f"{path}: not a checkpoint of train.py or of deepspeech.pytorch; give one")
     try:
+        if "format" not in content and "config" not in content:
+            return _imported(path, content)
+        if content["format"] != FORMAT:
+            raise InputError(f"its format is {content['format']!r}, this version reads {FORMAT}")
         content["config"] = ModelConfig.from_dict(content["config"])
         content["state_dict"] = dict(content["state_dict"])
+        check_tensors(content["state_dict"])
+        check_config(content["config"], content["state_dict"])
         content.setdefault("training", None)
-    except (InputError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: damaged checkpoint: {error}; take another one") from None
-    return content
+        if not isinstance(content["training"], dict | None):
+            raise InputError("its training state is no dictionary")
+        return content | {"imported": False}
+    except Exception as error:  # anything may stand where something else belongs
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:300]
+        raise InputError(f"{path}: damaged checkpoint: {reason}; take another one") from None
 
 
-def _read(path: str | Path) -> Any:
-    if not os.path.isfile(path):
-        raise InputError(f"{path}: no such model file; correct the path")
-    try:
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                if damaged := archive.testzip():
-                    raise InputError(f"checksum of {damaged} is wrong")
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file can fail anywhere in the reader
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(f"{path}: not a checkpoint that can be read: {reason}; take another file") from None
+def _imported(path: str | Path, content: dict[str, Any]) -> dict[str, Any]:
+    model = import_v2.convert(content)
+    for note in model.notes:
+        tqdm.write(f"{path}: {note}", file=sys.stderr)
+    return {
+        "config": model.config,
+        "state_dict": model.state_dict,
+        "training": model.training,
+        "imported": True,
+    }
 
 
 def build_model(content: dict[str, Any], path: str | Path) -> DeepSpeech:
@@ -155,3 +174,36 @@ def checkpoint_name(epoch: int, iteration: int | None = None) -> str:
     """File name after an epoch, or within it; both count from 1."""
     middle = "" if iteration is None else f"_iter_{iteration}"
     return f"deepspeech_checkpoint_epoch_{epoch}{middle}.pth"
+
+
+def export_v2(path: str | Path, target: str | Path) -> None:
+    """Write a model as a file that deepspeech.pytorch 2.x loads; say what it will do differently.
+
+    Raises:
+        InputError: The model cannot be read, or the file cannot be written.
+    """
+    content = load_checkpoint(path)
+    build_model(content, path)
+    training = None if content["imported"] else content["training"]
+    buffer = io.BytesIO()
+    torch.save(import_v2.export(content["config"], content["state_dict"], training), buffer)
+    write_atomic(target, buffer.getbuffer())
+    print(f"{target}: a model of deepspeech.pytorch 2.x")
+    for note in import_v2.losses_of_export(content["config"]):
+        print(f"Note: {note}")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command line `python -m deepspeech.checkpoint export-v2 MODEL OUT`."""
+    parser = argparse.ArgumentParser(prog="python -m deepspeech.checkpoint", description="Convert models.")
+    command = parser.add_subparsers(required=True).add_parser(
+        "export-v2", help="write a model as a file of deepspeech.pytorch 2.x"
+    )
+    command.add_argument("model", metavar="MODEL", help="a model or checkpoint")
+    command.add_argument("out", metavar="OUT", help="the file to write")
+    arguments = parser.parse_args(argv)
+    export_v2(arguments.model, arguments.out)
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -76,7 +76,15 @@ class Options:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """The inverse of `to_dict`. Unknown names are a `TypeError`."""
+        """The inverse of `to_dict`. Unknown names are a `TypeError`.
+
+        Raises:
+            InputError: A value has another type than the option's default, or fails its check.
+        """
+        for entry in fields(cls):
+            value, kind = values.get(entry.name, entry.default), type(entry.default)
+            if type(value) is not kind and not (kind is float and type(value) is int):
+                raise InputError(f"{entry.name} is {value!r}, which is no {kind.__name__}")
         return cls(**values)
 
 
@@ -129,7 +137,7 @@ class ModelConfig(Options):
         values = dict(values)
         values["labels"] = tuple(values["labels"])
         values["features"] = FeatureConfig.from_dict(values["features"])
-        return cls(**values)
+        return super().from_dict(values)
 
 
 @dataclass(frozen=True)
@@ -145,7 +153,11 @@ class DataConfig(Options):
         "error", "what to do with characters outside the labels: error or drop", one_of("error", "drop")
     )
     skip_faulty: bool = option(False, "go on without faulty rows of the manifests instead of stopping")
-    sorta_grad: bool = option(True, "shuffle the first epoch too, instead of shortest first")
+    sorta_grad: bool = option(
+        True,
+        "shuffle the first epoch too, instead of shortest first",
+        flags=("--no-sorta-grad", "--no-sortaGrad"),
+    )
 
 
 @dataclass(frozen=True)
@@ -180,10 +192,17 @@ class TrainingConfig(Options):
     save_folder: str = option("models/", "where models, metrics.csv and curves.png go")
     best_val_model_name: str = option("deepspeech_final.pth", "file name of the best model by validation WER")
     checkpoint: bool = option(False, "save a checkpoint after every epoch")
-    checkpoint_per_iteration: int = option(0, "save one every N batches; 0: never", NOT_NEGATIVE)
+    checkpoint_per_iteration: int = option(
+        0,
+        "save one every N batches; 0: never",
+        NOT_NEGATIVE,
+        ("--checkpoint-per-iteration", "--checkpoint-per-batch"),
+    )
     save_n_recent_models: int = option(0, "keep this many checkpoints; 0: all", NOT_NEGATIVE)
     continue_from: str | None = option(None, "checkpoint to go on from exactly")
     finetune: bool = option(False, "take only the weights of --continue-from and start anew")
+    drop_layers: int = option(0, "with --finetune: make this many last layers anew", NOT_NEGATIVE)
+    freeze_epochs: int = option(0, "with --finetune: train only the new layers this long", NOT_NEGATIVE)
     load_auto_checkpoint: bool = option(False, "go on from the latest checkpoint in the save folder, if any")
     tensorboard: bool = option(False, "write TensorBoard events")
     log_dir: str = option("visualize/deepspeech_final", "folder of the TensorBoard events")
@@ -201,6 +220,21 @@ class InferenceConfig(Options):
 
 
 @dataclass(frozen=True)
+class DecoderConfig(Options):
+    """Decoder"""
+
+    decoder: str = option("greedy", "greedy or beam", one_of("greedy", "beam"))
+    beam_width: int = option(10, "hypotheses that beam search keeps", POSITIVE)
+    top_paths: int = option(1, "hypotheses that beam search returns", POSITIVE)
+    lm_path: str | None = option(None, "KenLM language model for beam search")
+    alpha: float = option(0.8, "weight of the language model")
+    beta: float = option(1.0, "bonus for every word")
+    cutoff_top_n: int = option(40, "labels of a frame that beam search looks at, at most", POSITIVE)
+    cutoff_prob: float = option(1.0, "and as many as sum up to this probability", POSITIVE)
+    lm_workers: int = option(1, "processes of beam search", POSITIVE)
+
+
+@dataclass(frozen=True)
 class EvaluationConfig(Options):
     """Test data"""
 
@@ -212,4 +246,5 @@ class EvaluationConfig(Options):
     )
     skip_faulty: bool = option(False, "go on without faulty rows of the manifest instead of stopping")
     verbose: bool = option(False, "print every reference with its hypothesis")
+    save_output: str | None = option(None, "file for the network's output, to tune beam search with")
     output: str | None = option(None, "CSV of references, hypotheses and error counts to write")

@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from deepspeech.config import DecoderConfig
+from deepspeech.errors import InputError
 from deepspeech.labels import Labels
 
 
@@ -30,6 +32,17 @@ class Decoder(Protocol):
             log_probs: (batch, frames, labels).
             lengths: (batch,) int64 valid frames.
         """
+
+
+def make_decoder(config: DecoderConfig, labels: Labels) -> Decoder:
+    """The decoder that was asked for.
+
+    Raises:
+        InputError: It was beam search.
+    """
+    if config.decoder == "beam":
+        raise InputError("--decoder beam: beam search is not there yet; leave the flag out")
+    return GreedyDecoder(labels)
 
 
 class GreedyDecoder:

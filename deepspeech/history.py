@@ -74,6 +74,10 @@ class History:
         return [asdict(row) for row in self.rows]
 
     def load_state_dict(self, rows: list[dict[str, float]]) -> None:
+        if not isinstance(rows, list) or not all(
+            isinstance(value, int | float) for row in rows for value in row.values()
+        ):
+            raise TypeError("its history is no list of numbers")
         self.rows = [EpochRow(**row) for row in rows]
 
     def _figure(self) -> bytes:

@@ -7,7 +7,7 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,8 @@ from deepspeech.evaluation import evaluate
 from deepspeech.history import EpochRow, History, TensorBoard
 from deepspeech.loss import ctc_losses, too_short
 from deepspeech.model import DeepSpeech
+from deepspeech.optimizer import load_memory, make_optimizer
+from deepspeech.transfer import freeze
 
 
 class Interrupted(Exception):
@@ -53,6 +55,14 @@ class Progress:
     unreadable: int = 0
     named: list[int] = field(default_factory=list)  # utterances already reported as too short
 
+    def __post_init__(self) -> None:
+        """Saved values may be damaged."""
+        numbers = [value for name, value in vars(self).items() if name != "named"]
+        if {int} != {type(each) for each in (self.epoch, self.batch, *self.named)}:
+            raise TypeError("progress has values of a wrong type")
+        if not all(isinstance(each, int | float) for each in numbers) or min(self.epoch, self.batch) < 0:
+            raise ValueError("progress has values that are no counts")
+
 
 def learning_rate(config: TrainingConfig, epoch: int, share: float) -> float:
     """The rate at `share` (0 to 1) of an epoch (from 0): a function of the position only.
@@ -78,6 +88,7 @@ class Trainer:
         train_loader: Training data; its sampler is told the epoch.
         val_loader: Data to validate on after every epoch.
         config: All training options.
+        new_layers: Prefixes of the layers that learn alone for the first `freeze_epochs`.
     """
 
     def __init__(
@@ -86,8 +97,9 @@ class Trainer:
         train_loader: AudioDataLoader,
         val_loader: AudioDataLoader,
         config: TrainingConfig,
+        new_layers: Sequence[str] = (),
     ) -> None:
-        self.model, self.config = model, config
+        self.model, self.config, self.new_layers = model, config, list(new_layers)
         self.train_loader, self.val_loader = train_loader, val_loader
         self.sampler = train_loader.batch_sampler
         self.device = next(model.parameters()).device
@@ -124,6 +136,8 @@ class Trainer:
         progress, total = self.progress, len(self.sampler)
         self.sampler.set_epoch(progress.epoch, progress.batch)
         self.model.train()
+        if self.new_layers:
+            freeze(self.model, self.new_layers, progress.epoch < self.config.freeze_epochs)
         description = f"Epoch {progress.epoch + 1}/{self.config.epochs}"
         with tqdm(total=total, initial=progress.batch, desc=description, unit="batch", leave=False) as bar:
             clock = time.perf_counter()
@@ -255,6 +269,7 @@ class Trainer:
             "history": self.history.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
+            "new_layers": self.new_layers,
             "random": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
         }
 
@@ -265,20 +280,22 @@ class Trainer:
             InputError: The state does not fit the optimiser.
         """
         try:
-            self.optimizer.load_state_dict(state["optimizer"])
+            load_memory(self.optimizer, state["optimizer"])
             self.scaler.load_state_dict(state["scaler"])
             self.progress = Progress(**state["progress"])
-            self.best_wer = state["best_wer"]
+            self.best_wer = float(state["best_wer"])
             self.history.load_state_dict(state["history"])
+            self.new_layers = [str(each) for each in state.get("new_layers", [])]
             torch.set_rng_state(state["random"][0])
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            same_batches = state["plan"] == self._plan()
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(
-                f"the checkpoint's training state does not fit: {error}; "
+                f"the checkpoint's training state does not fit: {' '.join(str(error).split())}; "
                 "train with its optimiser, or pass --finetune to take only its weights"
             ) from None
         if len(state["random"]) == 1 + torch.cuda.device_count() > 1:
             torch.cuda.set_rng_state_all(state["random"][1:])
-        if self.progress.batch and state["plan"] != self._plan():
+        if self.progress.batch and not same_batches:
             tqdm.write("The batches are not those of the checkpoint: its last epoch starts again")
             self.progress = Progress(epoch=self.progress.epoch, named=self.progress.named)
 
@@ -309,24 +326,3 @@ class Trainer:
             if os.getpid() == main_process:
                 for number, handler in old.items():
                     signal.signal(number, handler)
-
-
-def make_optimizer(model: DeepSpeech, config: TrainingConfig) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum, or AdamW."""
-    if config.adam:
-        return torch.optim.AdamW(
-            model.parameters(),
-            lr=config.learning_rate,
-            betas=config.betas,
-            eps=config.eps,
-            weight_decay=config.weight_decay,
-            fused=True,
-        )
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=config.learning_rate,
-        momentum=config.momentum,
-        nesterov=config.momentum > 0,
-        weight_decay=config.weight_decay,
-        fused=True,
-    )

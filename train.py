@@ -10,8 +10,16 @@ from typing import Any
 import torch
 
 from deepspeech import cli
+from deepspeech.augment import Augmentation
 from deepspeech.checkpoint import build_model, checkpoints, load_checkpoint
-from deepspeech.config import DataConfig, FeatureConfig, ModelConfig, TrainingConfig, flag_names
+from deepspeech.config import (
+    AugmentConfig,
+    DataConfig,
+    FeatureConfig,
+    ModelConfig,
+    TrainingConfig,
+    flag_names,
+)
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.device import keep_freed_memory, training_device
 from deepspeech.errors import InputError
@@ -22,7 +30,9 @@ from deepspeech.training import Interrupted, Trainer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = cli.parse(argv, __doc__, DataConfig, FeatureConfig, ModelConfig, TrainingConfig)
+    arguments = cli.parse(
+        argv, __doc__, DataConfig, AugmentConfig, FeatureConfig, ModelConfig, TrainingConfig
+    )
     data, training = arguments.make(DataConfig), arguments.make(TrainingConfig)
     device = training_device(training.cuda)
     torch.manual_seed(training.seed)
@@ -39,9 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         features = arguments.make(FeatureConfig)
         model = DeepSpeech(arguments.make(ModelConfig, labels=labels.characters, features=features))
 
+    augment = Augmentation(arguments.make(AugmentConfig), model.config.features.sample_rate, training.seed)
     loaders = [
-        make_loader(path, model, data, training, shuffle, device)
-        for path, shuffle in ((data.train_manifest, True), (data.val_manifest, False))
+        make_loader(data.train_manifest, model, data, training, device, augment),
+        make_loader(data.val_manifest, model, data, training, device),
     ]
     trainer = Trainer(model.to(device), *loaders, training)
     if content and content["training"] and not training.finetune:
@@ -88,16 +99,22 @@ def make_loader(
     model: DeepSpeech,
     data: DataConfig,
     training: TrainingConfig,
-    shuffle: bool,
     device: torch.device,
+    augment: Augmentation | None = None,
 ) -> AudioDataLoader:
-    """Check a manifest and serve it."""
+    """Check a manifest and serve it: for training with an augmentation, else for validation."""
+    shuffle = augment is not None
     corpus = load_corpus(
         path, model.labels, data.unknown_characters, allow_empty=not shuffle, skip_faulty=data.skip_faulty
     )
-    dataset = SpectrogramDataset(corpus, model.labels, model.config.features)
+    dataset = SpectrogramDataset(corpus, model.labels, model.config.features, augment)
     sampler = BucketingSampler(
-        corpus.durations, data.batch_size, shuffle, sorta_grad=data.sorta_grad, seed=training.seed
+        corpus.durations,
+        data.batch_size,
+        shuffle,
+        sorta_grad=data.sorta_grad,
+        seed=training.seed,
+        batch_seconds=data.batch_seconds,
     )
     return AudioDataLoader(
         dataset, sampler, data.num_workers, data.skip_faulty, pin_memory=device.type == "cuda"

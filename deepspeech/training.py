@@ -250,7 +250,7 @@ class Trainer:
         """Plain data and tensors from which `load_state_dict` goes on."""
         return {
             "progress": asdict(self.progress),
-            "plan": self._plan(),
+            "plan": self.sampler.plan(),
             "best_wer": self.best_wer,
             "history": self.history.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -278,15 +278,9 @@ class Trainer:
             ) from None
         if len(state["random"]) == 1 + torch.cuda.device_count() > 1:
             torch.cuda.set_rng_state_all(state["random"][1:])
-        if self.progress.batch and state["plan"] != self._plan():
+        if self.progress.batch and state["plan"] != self.sampler.plan():
             tqdm.write("The batches are not those of the checkpoint: its last epoch starts again")
             self.progress = Progress(epoch=self.progress.epoch, named=self.progress.named)
-
-    def _plan(self) -> list[int | float]:
-        """What the batches of an epoch depend on."""
-        sampler = self.sampler
-        return [sampler.seed, sampler.batch_size, sampler.num_replicas, sampler.sorta_grad,
-                len(sampler.durations), float(sampler.durations.sum())]  # fmt: skip
 
     def _postfix(self) -> str:
         progress = self.progress

@@ -17,7 +17,7 @@ from tqdm import tqdm
 
 from deepspeech.config import ModelConfig
 from deepspeech.data import BucketingSampler
-from deepspeech.device import keep_freed_memory
+from deepspeech.device import keep_freed_memory, number_format
 from deepspeech.model import DeepSpeech
 
 FRAMES = 100  # a second
@@ -26,8 +26,8 @@ ROW = "{:<22} {:>8} {:>9} {:>16} {:>11} {:>12} {:>15}"
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--utterances", type=int, default=320)
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--utterances", type=int, default=160)
+    parser.add_argument("--batch-size", type=int, default=8)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     arguments = parser.parse_args(argv)
     torch.set_num_threads(arguments.threads)
@@ -60,12 +60,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def step_times(model: DeepSpeech, batches: list[np.ndarray], name: str) -> list[float]:
     """Seconds that each batch takes forward and backward; the first ones are also a warm-up."""
-    times = []
+    times, dtype = [], number_format("auto", torch.device("cpu"))
     for durations in tqdm([*batches[:2], *batches], name, unit="batch", leave=False):
         lengths = torch.tensor(durations * FRAMES).long()
         features = torch.randn(len(lengths), model.config.features.bins, int(lengths.max()))
         start = time.perf_counter()
-        model(features, lengths)[0].mean().backward()
+        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+            log_probs, _ = model(features, lengths)
+        log_probs.mean().backward()
         times.append(time.perf_counter() - start)
         model.zero_grad()
     return times[2:]

@@ -231,11 +231,12 @@ def test_a_room_with_only_direct_sound_changes_nothing():
     np.testing.assert_allclose(reverberate(tone(300, 0.5), response), tone(300, 0.5), atol=1e-5)
 
 
-def test_reverberation_is_convolution_at_the_same_loudness(random):
-    speech = random.standard_normal(500).astype(np.float32)
-    response = np.concatenate([[1.0], 0.3 * random.uniform(-1, 1, 80)]).astype(np.float32)
-    wet = np.convolve(speech, response)[:500]
-    np.testing.assert_allclose(reverberate(speech, response), wet * rms(speech) / rms(wet), atol=1e-5)
+@pytest.mark.parametrize(("samples", "echoes"), [(500, 80), (20000, 3000), (300, 5000), (1, 1)])
+def test_reverberation_is_convolution_at_the_same_loudness(random, samples, echoes):
+    speech = random.standard_normal(samples).astype(np.float32)
+    response = np.concatenate([[1.0], 0.3 * random.uniform(-1, 1, echoes)]).astype(np.float32)
+    wet = np.convolve(speech, response)[:samples]
+    np.testing.assert_allclose(reverberate(speech, response), wet * rms(speech) / rms(wet), atol=1e-4)
 
 
 @pytest.mark.parametrize(("hertz", "passes"), [(60, False), (400, True), (3000, True), (6000, False)])

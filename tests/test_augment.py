@@ -27,7 +27,7 @@ from deepspeech.augment import (
     rms,
     telephone,
 )
-from deepspeech.checkpoint import load_model
+from deepspeech.checkpoint import checkpoints, load_model
 from deepspeech.config import AugmentConfig, DataConfig, TrainingConfig
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.decoder import GreedyDecoder
@@ -364,6 +364,26 @@ def test_a_resumed_epoch_goes_on_with_the_same_augmentation(corpus, everything):
     rest = features_of(loader, 1, start=2)
     assert len(rest) == 4
     assert same(rest, {index: whole[index] for index in rest})
+
+
+def test_training_resumed_within_an_epoch_equals_training_in_one_go(manifest, folders, tmp_path):
+    (tmp_path / "labels.json").write_text('["_", "A", "B"]')
+    flags = f"--train-manifest {manifest} --val-manifest {manifest} --epochs 2 --checkpoint --no-cuda"
+    flags += " --batch-seconds 1 --speed-volume-perturb --spec-augment SS --num-workers 0"
+    flags += f" --noise-dir {folders['noise']} --rir-dir {folders['rooms']}"
+    whole = (
+        f"--hidden-size 8 --hidden-layers 1 --labels-path {tmp_path}/labels.json --checkpoint-per-iteration 1"
+    )
+    assert train.main([*flags.split(), *whole.split(), "--save-folder", str(tmp_path / "whole")]) == 0
+    saved = checkpoints(tmp_path / "whole")
+    assert "epoch_2_iter" in saved[-3].name
+    rest = ["--continue-from", str(saved[-3]), "--save-folder", str(tmp_path / "rest")]
+    assert train.main([*flags.split(), *rest]) == 0
+    (end,) = checkpoints(tmp_path / "rest")
+    assert end.name == saved[-1].name
+    one, other = (torch.load(path, weights_only=True)["state_dict"] for path in (saved[-1], end))
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 @pytest.fixture(scope="module")

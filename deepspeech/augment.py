@@ -59,7 +59,7 @@ class Augmentation:
 
         deepspeech.pytorch clips what a gain lifts beyond full scale; here it is scaled down.
         """
-        config, rate = self.config, self.sample_rate
+        config, rate, before = self.config, self.sample_rate, waveform
         if config.speed_volume_perturb:
             waveform = change_tempo(waveform, random.uniform(*config.tempo_range), rate)
         if self.rooms and random.random() < config.rir_prob:
@@ -71,7 +71,7 @@ class Augmentation:
             waveform = telephone(waveform, rate)
         if config.speed_volume_perturb:
             waveform = waveform * decibels(random.uniform(*config.gain_range))
-        return limit(waveform)
+        return waveform if waveform is before else limit(waveform)
 
     def features(self, features: Tensor, random: np.random.Generator) -> Tensor:
         """SpecAugment on normalised features (bins, frames)."""

@@ -293,6 +293,13 @@ def test_noise_of_any_length_on_a_clip_of_any_length(tmp_path_factory, noise, cl
     assert np.isfinite(add_noise(speech, cut, 0.5)).all()
 
 
+def test_without_options_nothing_changes(random):
+    augment, waveform = Augmentation(AugmentConfig(), RATE), 3 * tone(300, 1)  # beyond full scale
+    features = torch.randn(161, 100)
+    assert augment.waveform(waveform, random) is waveform
+    assert augment.features(features, random) is features
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 import torch
 
 from deepspeech import cli, retired
-from deepspeech.config import DataConfig, FeatureConfig, ModelConfig, TrainingConfig
+from deepspeech.augment import Augmentation
+from deepspeech.config import AugmentConfig, DataConfig, FeatureConfig, ModelConfig, TrainingConfig
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.device import keep_freed_memory, training_device
 from deepspeech.manifest import load_corpus
@@ -19,7 +20,7 @@ from deepspeech.training import Interrupted, Trainer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    groups = DataConfig, FeatureConfig, ModelConfig, TrainingConfig
+    groups = DataConfig, AugmentConfig, FeatureConfig, ModelConfig, TrainingConfig
     arguments = cli.parse(argv, __doc__, *groups, extend=retired.add_flags)
     data, training = arguments.make(DataConfig), arguments.make(TrainingConfig)
     device = training_device(training.cuda)
@@ -27,9 +28,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
 
     start = starting_point(arguments)
+    sample_rate = start.model.config.features.sample_rate
+    augment = Augmentation(arguments.make(AugmentConfig), sample_rate, training.seed)
     loaders = [
-        make_loader(path, start.model, data, training, shuffle, device)
-        for path, shuffle in ((data.train_manifest, True), (data.val_manifest, False))
+        make_loader(data.train_manifest, start.model, data, training, device, augment),
+        make_loader(data.val_manifest, start.model, data, training, device),
     ]
     trainer = Trainer(start.model.to(device), *loaders, training, start.new_layers)
     start.restore(trainer)
@@ -54,16 +57,22 @@ def make_loader(
     model: DeepSpeech,
     data: DataConfig,
     training: TrainingConfig,
-    shuffle: bool,
     device: torch.device,
+    augment: Augmentation | None = None,
 ) -> AudioDataLoader:
-    """Check a manifest and serve it."""
+    """Check a manifest and serve it: for training with an augmentation, else for validation."""
+    shuffle = augment is not None
     corpus = load_corpus(
         path, model.labels, data.unknown_characters, allow_empty=not shuffle, skip_faulty=data.skip_faulty
     )
-    dataset = SpectrogramDataset(corpus, model.labels, model.config.features)
+    dataset = SpectrogramDataset(corpus, model.labels, model.config.features, augment)
     sampler = BucketingSampler(
-        corpus.durations, data.batch_size, shuffle, sorta_grad=data.sorta_grad, seed=training.seed
+        corpus.durations,
+        data.batch_size,
+        shuffle,
+        sorta_grad=data.sorta_grad,
+        seed=training.seed,
+        batch_seconds=data.batch_seconds,
     )
     return AudioDataLoader(
         dataset, sampler, data.num_workers, data.skip_faulty, pin_memory=device.type == "cuda"

@@ -30,7 +30,7 @@ def load_audio(path: str | Path, sample_rate: int) -> np.ndarray:
     """
     with _open(path) as file:
         try:
-            waveform = file.read(dtype="float32", always_2d=True)
+            waveform = _read(file)
         except (soundfile.LibsndfileError, RuntimeError) as error:
             raise InputError(f"{path}: damaged audio: {_reason(error)}; replace the file") from None
         if len(waveform) < file.frames:
@@ -43,6 +43,13 @@ def load_audio(path: str | Path, sample_rate: int) -> np.ndarray:
     if not np.isfinite(waveform).all():
         raise InputError(f"{path}: audio has NaN or infinite samples; replace the file")
     return waveform if rate == sample_rate else soxr.resample(waveform, rate, sample_rate)
+
+
+def _read(file: soundfile.SoundFile) -> np.ndarray:
+    """All samples (samples, channels), float32. libsndfile's own way from 16 bits takes thrice the time."""
+    if file.subtype != "PCM_16":
+        return file.read(dtype="float32", always_2d=True)
+    return file.read(dtype="int16", always_2d=True) * np.float32(2**-15)
 
 
 def duration(path: str | Path) -> float:

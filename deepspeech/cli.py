@@ -67,14 +67,21 @@ def _add_flag(section: argparse._ArgumentGroup, entry: Field, kind: Any) -> None
         action = "store_false" if default else "store_true"
         section.add_argument(*flag_names(entry), dest=entry.name, action=action, help=help)
         return
-    kinds = [each for each in typing.get_args(kind) if each is not type(None)] or [kind]
+    value_type = _value_type(kind)
     if default is not None:
         shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
         help += f" (default: {shown})"
-    arguments = {"metavar": kinds[0].__name__.upper() if kinds[0] is not str else "TEXT"}
+    arguments = {"metavar": value_type.__name__.upper() if value_type is not str else "TEXT"}
     section.add_argument(
-        *flag_names(entry), dest=entry.name, type=kinds[0], help=help, **(arguments | metadata["argparse"])
+        *flag_names(entry), dest=entry.name, type=value_type, help=help, **(arguments | metadata["argparse"])
     )
+
+
+def _value_type(kind: Any) -> type:
+    """What one word of the command line becomes: float for `float | None` and `tuple[float, float]`."""
+    while inner := [each for each in typing.get_args(kind) if each is not type(None)]:
+        kind = inner[0]
+    return kind
 
 
 def run(main: Callable[[], int | None]) -> None:

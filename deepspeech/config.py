@@ -25,6 +25,9 @@ POSITIVE = Check(lambda value: 0 < value < float("inf"), "must be positive")
 NOT_NEGATIVE = Check(lambda value: 0 <= value < float("inf"), "must not be negative")
 SEED = Check(lambda value: 0 <= value < 2**63, "must be from 0 to 2**63 - 1")
 FRACTION = Check(lambda value: 0 <= value < 1, "must be at least 0 and below 1")
+PROBABILITY = Check(lambda value: 0 <= value <= 1, "must be from 0 to 1")
+TEMPO = Check(lambda value: 0.5 <= value <= 2, "must be from 0.5 to 2")
+LEVEL = Check(lambda value: -100 <= value <= 100, "must be from -100 to 100 dB")
 
 
 def one_of(*choices: str) -> Check:
@@ -148,6 +151,11 @@ class DataConfig(Options):
     val_manifest: str = option("data/val_manifest.csv", "CSV to validate on after every epoch")
     labels_path: str = option("labels.json", "JSON list of the characters, with '_' as the blank")
     batch_size: int = option(20, "utterances in a batch", POSITIVE)
+    batch_seconds: float | None = option(
+        None,
+        "instead of --batch-size: as many utterances of like length as fit, padding counted",
+        POSITIVE,
+    )
     num_workers: int = option(4, "processes that load data; 0 loads in the main one", NOT_NEGATIVE)
     unknown_characters: str = option(
         "error", "what to do with characters outside the labels: error or drop", one_of("error", "drop")
@@ -158,6 +166,65 @@ class DataConfig(Options):
         "shuffle the first epoch too, instead of shortest first",
         flags=("--no-sorta-grad", "--no-sortaGrad"),
     )
+
+
+@dataclass(frozen=True)
+class AugmentConfig(Options):
+    """Augmentation of the training data"""
+
+    speed_volume_perturb: bool = option(False, "change tempo (pitch kept) and gain of every utterance")
+    tempo_range: tuple[float, float] = option(
+        (0.85, 1.15), "tempo factors (--speed-volume-perturb)", TEMPO, nargs=2, metavar=("LOW", "HIGH")
+    )
+    gain_range: tuple[float, float] = option(
+        (-6.0, 8.0), "gains in dB (--speed-volume-perturb)", LEVEL, nargs=2, metavar=("LOW", "HIGH")
+    )
+    noise_dir: str | None = option(None, "folder of noise files to mix in, of any rate and length")
+    noise_prob: float = option(0.4, "share of the utterances that get noise", PROBABILITY)
+    noise_min: float = option(0.0, "least amplitude of noise, as a share of the speech's", NOT_NEGATIVE)
+    noise_max: float = option(0.5, "largest amplitude of noise, as a share of the speech's", NOT_NEGATIVE)
+    noise_snr: tuple[float, float] | None = option(
+        None,
+        "signal-to-noise ratios in dB instead of --noise-min and --noise-max",
+        LEVEL,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+    )
+    rir_dir: str | None = option(None, "folder of room impulse responses to reverberate speech with")
+    rir_prob: float = option(0.5, "share of the utterances that are reverberated", PROBABILITY)
+    telephone_prob: float = option(0.0, "share of the utterances that sound as over a telephone", PROBABILITY)
+    spec_augment: str | None = option(
+        None,
+        "mask and warp spectrograms; POLICY is original (the default), or LB, LD, SM or SS of the paper",
+        one_of("original", "LB", "LD", "SM", "SS"),
+        nargs="?",
+        const="original",
+        metavar="POLICY",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ranges = {name: getattr(self, name) for name in ("tempo_range", "gain_range", "noise_snr")}
+        ranges["noise_min"] = (self.noise_min, self.noise_max)
+        for name, limits in ranges.items():
+            if limits and limits[0] > limits[1]:
+                raise self._fault(name, f"the range ends below its beginning, {limits}; swap them")
+        for switch, names in AUGMENT_SWITCHES.items():
+            for name in names:
+                default = type(self).__dataclass_fields__[name].default
+                if not getattr(self, switch) and getattr(self, name) != default:
+                    raise self._fault(name, f"has no effect without --{switch.replace('_', '-')}; add it")
+
+    def _fault(self, name: str, words: str) -> InputError:
+        flag = flag_names(type(self).__dataclass_fields__[name])[0]
+        return InputError(f"{flag} {getattr(self, name)}: {words}")
+
+
+AUGMENT_SWITCHES = {
+    "speed_volume_perturb": ("tempo_range", "gain_range"),
+    "noise_dir": ("noise_prob", "noise_min", "noise_max", "noise_snr"),
+    "rir_dir": ("rir_prob",),
+}
 
 
 @dataclass(frozen=True)

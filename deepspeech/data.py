@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from deepspeech.audio import load_audio
+from deepspeech.augment import Augmentation
 from deepspeech.config import FeatureConfig
 from deepspeech.errors import InputError
 from deepspeech.features import Spectrogram
@@ -85,12 +86,21 @@ class SpectrogramDataset(Dataset):
         corpus: Checked utterances, from `deepspeech.manifest.load_corpus`.
         labels: What the targets are encoded with.
         features: How features are computed.
+        augment: What training does to the utterances; None, as in evaluation, leaves them as they are.
     """
 
-    def __init__(self, corpus: Corpus, labels: Labels, features: FeatureConfig = FeatureConfig()) -> None:
+    def __init__(
+        self,
+        corpus: Corpus,
+        labels: Labels,
+        features: FeatureConfig = FeatureConfig(),
+        augment: Augmentation | None = None,
+    ) -> None:
         self.corpus = corpus
         self.labels = labels
         self.spectrogram = Spectrogram(features)
+        self.augment = augment
+        self.epoch = 0  # of the augmentation; AudioDataLoader sets it to the sampler's
 
     def __len__(self) -> int:
         return len(self.corpus)
@@ -106,9 +116,14 @@ class SpectrogramDataset(Dataset):
             waveform = load_audio(utterance.audio_path, self.spectrogram.config.sample_rate)
         except InputError as error:
             raise InputError(f"{utterance.place}: {error}") from None
-        features, _ = self.spectrogram(torch.from_numpy(waveform)[None])
+        random = self.augment.generator(self.epoch, index) if self.augment else None
+        if self.augment:
+            waveform = self.augment.waveform(waveform, random)
+        features = self.spectrogram(torch.from_numpy(waveform)[None])[0][0]
+        if self.augment:
+            features = self.augment.features(features, random)
         target = torch.from_numpy(self.corpus.targets[index].astype(np.int64))
-        return Sample(index, features[0], target, len(waveform) / self.spectrogram.config.sample_rate)
+        return Sample(index, features, target, len(waveform) / self.spectrogram.config.sample_rate)
 
     def reference(self, index: int) -> str:
         """The transcript as the labels spell it."""
@@ -130,9 +145,12 @@ class BucketingSampler(Sampler[list[int]]):
         sorta_grad: Whether epoch 0 is not shuffled.
         seed: Seed of the shuffling.
         num_replicas: Processes that share an epoch. Each gets the same number of batches:
-            consecutive utterances of a global batch are dealt out to the processes, and the
-            last global batch is filled up with utterances of its own where it is short.
+            consecutive utterances of a global batch are dealt out to the processes, and
+            where they do not come out even, it is filled up with utterances of its own.
         rank: Which of them this is.
+        batch_seconds: Bounds a batch instead of `batch_size`: as many utterances as keep
+            (utterances x longest), which memory and time go by, within these seconds. An
+            utterance longer than that is a batch alone.
     """
 
     def __init__(
@@ -144,22 +162,29 @@ class BucketingSampler(Sampler[list[int]]):
         seed: int = 0,
         num_replicas: int = 1,
         rank: int = 0,
+        batch_seconds: float | None = None,
     ) -> None:
         self.durations = np.asarray(durations, dtype=np.float64)
         self.batch_size, self.shuffle, self.sorta_grad, self.seed = batch_size, shuffle, sorta_grad, seed
-        self.num_replicas, self.rank = num_replicas, rank
-        self.epoch = self.start = 0
+        self.num_replicas, self.rank, self.batch_seconds = num_replicas, rank, batch_seconds
+        self.set_epoch(0)
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
         """Choose the epoch, counted from 0, and the batch in it to begin with."""
         self.epoch, self.start = epoch, start
+        self._batches = self.batches()
+
+    def plan(self) -> list[int | float]:
+        """What the batches of an epoch depend on, to compare with another run's."""
+        return [self.seed, self.batch_size, self.batch_seconds or 0, self.num_replicas, self.sorta_grad,
+                len(self.durations), float(self.durations.sum())]  # fmt: skip
 
     def __len__(self) -> int:
-        """Batches of one process in a whole epoch."""
-        return math.ceil(len(self.durations) / (self.batch_size * self.num_replicas))
+        """Batches of one process in the whole epoch."""
+        return len(self._batches)
 
     def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.batches()[self.start :]:
+        for batch in self._batches[self.start :]:
             if short := -len(batch) % self.num_replicas:
                 batch = np.concatenate([batch, np.resize(batch, short)])
             yield batch[self.rank :: self.num_replicas].tolist()
@@ -172,11 +197,24 @@ class BucketingSampler(Sampler[list[int]]):
         if shuffled:
             keys = keys * random.uniform(1 - LIKE_LENGTH, 1 + LIKE_LENGTH, len(keys))
         order = np.argsort(keys, kind="stable")
-        size = self.batch_size * self.num_replicas
-        batches = [order[start : start + size] for start in range(0, len(order), size)]
+        batches = np.split(order, self._cuts(self.durations[order])) if len(order) else []
         if shuffled:
             batches = [batches[index] for index in random.permutation(len(batches))]
         return batches
+
+    def _cuts(self, durations: np.ndarray) -> Sequence[int]:
+        """Where batches end, but for the last one, along utterances from short to long."""
+        if self.batch_seconds is None:
+            size = self.batch_size * self.num_replicas
+            return range(size, len(durations), size)
+        cuts, start, longest = [], 0, 0.0
+        for index, duration in enumerate(durations.tolist()):
+            longest = max(longest, duration)
+            share = math.ceil((index + 1 - start) / self.num_replicas)  # utterances of one process
+            if share > 1 and share * longest > self.batch_seconds:
+                cuts.append(index)
+                start, longest = index, duration
+        return cuts
 
 
 class _Reader(Dataset):
@@ -232,6 +270,7 @@ class AudioDataLoader(DataLoader):
         Raises:
             InputError: An utterance cannot be read and `skip_faulty` is off.
         """
+        self.utterances.epoch = self.batch_sampler.epoch  # before worker processes take their copy
         for batch in super().__iter__():
             if batch.faults and not self.skip_faulty:
                 raise batch.faults[0]

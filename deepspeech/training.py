@@ -264,7 +264,7 @@ class Trainer:
         """Plain data and tensors from which `load_state_dict` goes on."""
         return {
             "progress": asdict(self.progress),
-            "plan": self._plan(),
+            "plan": self.sampler.plan(),
             "best_wer": self.best_wer,
             "history": self.history.state_dict(),
             "optimizer": self.optimizer.state_dict(),
@@ -287,7 +287,7 @@ class Trainer:
             self.history.load_state_dict(state["history"])
             self.new_layers = [str(each) for each in state.get("new_layers", [])]
             torch.set_rng_state(state["random"][0])
-            same_batches = state["plan"] == self._plan()
+            same_batches = state["plan"] == self.sampler.plan()
         except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
             raise InputError(
                 f"the checkpoint's training state does not fit: {' '.join(str(error).split())}; "
@@ -298,12 +298,6 @@ class Trainer:
         if self.progress.batch and not same_batches:
             tqdm.write("The batches are not those of the checkpoint: its last epoch starts again")
             self.progress = Progress(epoch=self.progress.epoch, named=self.progress.named)
-
-    def _plan(self) -> list[int | float]:
-        """What the batches of an epoch depend on."""
-        sampler = self.sampler
-        return [sampler.seed, sampler.batch_size, sampler.num_replicas, sampler.sorta_grad,
-                len(sampler.durations), float(sampler.durations.sum())]  # fmt: skip
 
     def _postfix(self) -> str:
         progress = self.progress

@@ -10,12 +10,12 @@ import torch
 from deepspeech import cli
 from deepspeech.checkpoint import load_model
 from deepspeech.config import DecoderConfig, EvaluationConfig, InferenceConfig
+from deepspeech.corpus import load_corpus
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.decoder import make_decoder
 from deepspeech.device import inference_device, inference_format
 from deepspeech.errors import InputError
 from deepspeech.evaluation import evaluate
-from deepspeech.manifest import load_corpus
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,9 +11,9 @@ import torch
 from deepspeech import cli, retired
 from deepspeech.augment import Augmentation
 from deepspeech.config import AugmentConfig, DataConfig, FeatureConfig, ModelConfig, TrainingConfig
+from deepspeech.corpus import load_corpus
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.device import keep_freed_memory, training_device
-from deepspeech.manifest import load_corpus
 from deepspeech.model import DeepSpeech
 from deepspeech.start import starting_point
 from deepspeech.training import Interrupted, Trainer

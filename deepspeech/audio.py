@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from pathlib import Path
 
@@ -15,12 +16,13 @@ STREAMED = 0x7FFFF000  # a RIFF size from here on means "unknown": the writer co
 OGG_PAGE = 65307  # bytes of the largest page (RFC 3533, section 6)
 
 
-def load_audio(path: str | Path, sample_rate: int) -> np.ndarray:
+def load_audio(path: str | Path, sample_rate: int, data: bytes | None = None) -> np.ndarray:
     """Read wav, flac, ogg or mp3 of any rate, width and channel count.
 
     Args:
         path: An audio file.
         sample_rate: Rate of the result in Hz; other rates are resampled (soxr, high quality).
+        data: Content of the file where it does not lie at `path`, which then only names it.
 
     Returns:
         Mono waveform (samples,), float32, full scale is 1.
@@ -28,7 +30,7 @@ def load_audio(path: str | Path, sample_rate: int) -> np.ndarray:
     Raises:
         InputError: The file is missing, no audio, damaged, truncated or empty.
     """
-    with _open(path) as file:
+    with _open(path, data) as file:
         try:
             waveform = _read(file)
         except (soundfile.LibsndfileError, RuntimeError) as error:
@@ -52,13 +54,17 @@ def _read(file: soundfile.SoundFile) -> np.ndarray:
     return file.read(dtype="int16", always_2d=True) * np.float32(2**-15)
 
 
-def duration(path: str | Path) -> float:
+def duration(path: str | Path, data: bytes | None = None) -> float:
     """Seconds of audio by the file's header, after a look whether the last sample is there.
+
+    Args:
+        path: An audio file.
+        data: Its content, as in `load_audio`.
 
     Raises:
         InputError: The file is missing, no audio, truncated or empty.
     """
-    with _open(path) as file:
+    with _open(path, data) as file:
         try:
             file.seek(file.frames - 1)
             whole = len(file.read(1)) == 1
@@ -69,14 +75,15 @@ def duration(path: str | Path) -> float:
         return file.frames / file.samplerate
 
 
-def _open(path: str | Path) -> soundfile.SoundFile:
-    if not os.path.isfile(path):
+def _open(path: str | Path, data: bytes | None = None) -> soundfile.SoundFile:
+    if data is None and not os.path.isfile(path):
         raise InputError(f"{path}: no such audio file; correct the path")
     try:
-        if os.path.getsize(path) == 0:
-            raise InputError(f"{path}: empty audio file; replace or remove it")
-        _refuse_cut(path)
-        file = soundfile.SoundFile(path)
+        if data is None:
+            if os.path.getsize(path) == 0:
+                raise InputError(f"{path}: empty audio file; replace or remove it")
+            _refuse_cut(path)
+        file = soundfile.SoundFile(path if data is None else io.BytesIO(data))
     except OSError as error:
         raise InputError(f"{path}: cannot read audio: {error.strerror}") from None
     except soundfile.LibsndfileError as error:

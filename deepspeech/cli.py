@@ -68,7 +68,7 @@ def _add_flag(section: argparse._ArgumentGroup, entry: Field, kind: Any) -> None
         section.add_argument(*flag_names(entry), dest=entry.name, action=action, help=help)
         return
     value_type = _value_type(kind)
-    if default is not None:
+    if default not in (None, ()):
         shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
         help += f" (default: {shown})"
     arguments = {"metavar": value_type.__name__.upper() if value_type is not str else "TEXT"}

@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from deepspeech.audio import load_audio
 from deepspeech.augment import Augmentation
 from deepspeech.config import FeatureConfig
+from deepspeech.corpus import Corpus
 from deepspeech.errors import InputError
 from deepspeech.features import Spectrogram
 from deepspeech.labels import Labels
-from deepspeech.manifest import Corpus
 
 LIKE_LENGTH = 0.05  # utterances whose durations differ by less than this share may trade places
 
@@ -83,7 +82,7 @@ class SpectrogramDataset(Dataset):
     """The features and targets of a corpus.
 
     Args:
-        corpus: Checked utterances, from `deepspeech.manifest.load_corpus`.
+        corpus: Checked utterances, from `deepspeech.corpus.load_corpus`.
         labels: What the targets are encoded with.
         features: How features are computed.
         augment: What training does to the utterances; None, as in evaluation, leaves them as they are.
@@ -111,11 +110,7 @@ class SpectrogramDataset(Dataset):
         Raises:
             InputError: Its audio cannot be read.
         """
-        utterance = self.corpus.utterances[index]
-        try:
-            waveform = load_audio(utterance.audio_path, self.spectrogram.config.sample_rate)
-        except InputError as error:
-            raise InputError(f"{utterance.place}: {error}") from None
+        waveform = self.corpus.load_audio(index, self.spectrogram.config.sample_rate)
         random = self.augment.generator(self.epoch, index) if self.augment else None
         if self.augment:
             waveform = self.augment.waveform(waveform, random)

@@ -1,24 +1,23 @@
-"""Manifests: CSV files that name the utterances of a corpus."""
+"""Manifests: CSV files that name the utterances of a corpus. Read, write, build, merge, split."""
 
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from deepspeech import audio
+from deepspeech.checking import map_checked, raise_or_tell
 from deepspeech.errors import InputError
-from deepspeech.labels import Labels, UnknownCharacters
 
-FAULTS_SHOWN = 200
+AUDIO_ENDINGS = frozenset({".wav", ".flac", ".ogg", ".mp3", ".sph"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,106 +84,31 @@ def _parse(row: Sequence[str], folder: str, place: str) -> Utterance:
 
 
 def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
-    """Write the rows, with paths relative to the manifest's folder where they lie below it."""
-    folder = Path(path).resolve().parent
-
-    def shown(name: str) -> str:
-        full = Path(name).resolve()
-        return str(full.relative_to(folder)) if full.is_relative_to(folder) else str(full)
-
-    with open(path, "w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        for each in utterances:
-            seconds = [] if each.duration is None else [f"{each.duration:.3f}"]
-            writer.writerow([shown(each.audio_path), shown(each.transcript_path), *seconds])
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Utterances that were checked, each with its duration and its encoded transcript."""
-
-    utterances: list[Utterance]
-    targets: list[np.ndarray]  # label indices, int16
-
-    def __len__(self) -> int:
-        return len(self.utterances)
-
-    @property
-    def durations(self) -> np.ndarray:
-        """Seconds, (utterances,) float64."""
-        return np.array([utterance.duration for utterance in self.utterances])
-
-
-def load_corpus(
-    path: str | Path,
-    labels: Labels,
-    unknown: str = "error",
-    allow_empty: bool = False,
-    skip_faulty: bool = False,
-    note: Callable[[str], None] = tqdm.write,
-) -> Corpus:
-    """Read a manifest and check every row of it: files, audio headers, transcripts.
-
-    Args:
-        path: The manifest.
-        labels: What the transcripts may be written with.
-        unknown: "error" or "drop", as in `Labels.encode`.
-        allow_empty: Whether an empty transcript is right (it is in a test, not in training).
-        skip_faulty: Leave faulty rows out instead of raising, and tell how many.
-        note: Where to tell it.
+    """Write the rows, with paths relative to the manifest's folder where they lie below it.
 
     Raises:
-        InputError: All faults of the manifest at once, a line each; or nothing is left.
+        InputError: The file cannot be written, or a path is not UTF-8.
     """
-    utterances, faults = read_manifest(path)
+    resolved = functools.cache(lambda name: os.path.join(os.path.realpath(name), ""))
+    folder = resolved(os.path.dirname(path))
 
-    def check(utterance: Utterance) -> tuple[Utterance, np.ndarray] | str:
-        try:
-            return _check(utterance, labels, unknown, allow_empty)
-        except InputError as fault:
-            return f"{utterance.place}: {fault}"
+    def shown(name: str) -> str:
+        return (resolved(os.path.dirname(name)) + os.path.basename(name)).removeprefix(folder)
 
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        bar = tqdm(
-            pool.map(check, utterances), f"Checking {path}", len(utterances), unit="utterance", leave=False
-        )
-        checked = list(bar)
-    faults += [each for each in checked if isinstance(each, str)]
-    rows = [each for each in checked if not isinstance(each, str)]
-    if faults and not skip_faulty:
-        raise InputError(_summary(path, faults))
-    if not rows:
-        raise InputError(f"{path}: no utterance that can be used; give rows audio,transcript[,seconds]")
-    if faults:
-        note(f"{path}: {len(faults)} faulty rows are left out, the first is {faults[0]}")
-    return Corpus([utterance for utterance, _ in rows], [target for _, target in rows])
-
-
-def _check(
-    utterance: Utterance, labels: Labels, unknown: str, allow_empty: bool
-) -> tuple[Utterance, np.ndarray]:
-    if utterance.duration is None:
-        utterance = replace(utterance, duration=audio.duration(utterance.audio_path))
-    elif not os.path.isfile(utterance.audio_path):
-        raise InputError(f"{utterance.audio_path}: no such audio file; correct the path")
-    text = read_transcript(utterance.transcript_path)
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    for each in utterances:
+        seconds = [] if each.duration is None else [f"{each.duration:.3f}"]
+        writer.writerow([shown(each.audio_path), shown(each.transcript_path), *seconds])
     try:
-        target = labels.encode(text, unknown)
-    except UnknownCharacters as error:
+        Path(path).write_bytes(text.getvalue().encode())
+    except OSError as error:
         raise InputError(
-            f"{error}; add them to the labels or pass --unknown-characters drop"
-            + ("; the labels have its upper-case form" if _fits(labels, text.upper()) else "")
+            f"{path}: cannot write the manifest: {error.strerror}; choose another path"
         ) from None
-    if not target and not allow_empty:
-        raise InputError(f"{utterance.transcript_path}: empty transcript; training needs text")
-    return utterance, np.array(target, dtype=np.int16)
-
-
-def _fits(labels: Labels, text: str) -> bool:
-    try:
-        return bool(labels.encode(text))
-    except UnknownCharacters:
-        return False
+    except UnicodeEncodeError as error:
+        name = error.object[max(error.start - 40, 0) : error.end]
+        raise InputError(f"{path}: a file name is not UTF-8: {name!a}; rename the file") from None
 
 
 def read_transcript(path: str | Path) -> str:
@@ -194,18 +118,155 @@ def read_transcript(path: str | Path) -> str:
         InputError: It is missing or not UTF-8.
     """
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return file.read().strip()
+        with open(path, "rb") as file:
+            return file.read().decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         raise InputError(f"{path}: transcript is not UTF-8; convert it") from None
     except OSError as error:
         raise InputError(f"{path}: cannot read the transcript: {error.strerror}; correct the path") from None
 
 
-def _summary(path: str | Path, faults: Sequence[str]) -> str:
-    if len(faults) == 1:
-        return faults[0]
-    shown = [f"{path}: {len(faults)} faulty rows; mend them or pass --skip-faulty:", *faults[:FAULTS_SHOWN]]
-    if len(faults) > FAULTS_SHOWN:
-        shown.append(f"... and {len(faults) - FAULTS_SHOWN} more")
-    return "\n".join(shown)
+def build(folder: str | Path, skip_faulty: bool = False) -> list[Utterance]:
+    """Find the audio files below a folder, their transcripts and durations; shortest first.
+
+    The transcript of `A/x.flac` is `A/x.txt`, or `txt` stands in place of one of the folders:
+    `wav/A/x.flac` goes with `txt/A/x.txt`.
+
+    Args:
+        folder: Searched with all folders below it.
+        skip_faulty: Leave out audio without a transcript or that cannot be read, and tell.
+
+    Raises:
+        InputError: There is none, or, a line each, audio that has no transcript or cannot be read.
+    """
+    if not os.path.isdir(folder):
+        raise InputError(f"{folder}: no such folder; correct the path")
+    names = sorted(
+        os.path.join(parent, name)
+        for parent, _, files in os.walk(folder, followlinks=True)
+        for name in files
+        if os.path.splitext(name)[1].lower() in AUDIO_ENDINGS
+    )
+
+    def look(name: str) -> Utterance:
+        return Utterance(name, _transcript_of(name, folder), audio.duration(name))
+
+    found, faults = map_checked(look, names, f"Searching {folder}")
+    raise_or_tell(folder, faults, skip_faulty)
+    if not found:
+        raise InputError(f"{folder}: no audio ({', '.join(sorted(AUDIO_ENDINGS))}) with transcripts (.txt)")
+    return sort(found)
+
+
+def _transcript_of(name: str, folder: str | Path) -> str:
+    *parents, file = Path(name).relative_to(folder).with_suffix(".txt").parts
+    places = [parents, *([*parents[:i], "txt", *parents[i + 1 :]] for i in range(len(parents)))]
+    for place in places:
+        if os.path.isfile(path := os.path.join(folder, *place, file)):
+            return path
+    raise InputError(
+        f"{name}: no transcript {file} beside it or in a folder txt; add one or remove the audio"
+    )
+
+
+def merge(paths: Iterable[str | Path], skip_faulty: bool = False) -> list[Utterance]:
+    """The utterances of several manifests, each once, shortest first.
+
+    Args:
+        paths: Manifests.
+        skip_faulty: Leave faulty rows out instead of raising, and tell how many.
+
+    Raises:
+        InputError: A manifest has faults, or two rows give one audio file different transcripts.
+    """
+    merged: dict[str, Utterance] = {}
+    for path in paths:
+        utterances, faults = read_manifest(path)
+        for each in utterances:
+            there = merged.setdefault(os.path.abspath(each.audio_path), each)
+            if os.path.abspath(there.transcript_path) != os.path.abspath(each.transcript_path):
+                faults.append(
+                    f"{each.place}: {each.audio_path} has another transcript in {there.place}; remove one"
+                )
+            elif there.duration is None:
+                merged[os.path.abspath(each.audio_path)] = each
+        raise_or_tell(path, faults, skip_faulty)
+    return sort(merged.values())
+
+
+def sort(utterances: Iterable[Utterance]) -> list[Utterance]:
+    """Shortest first; those of unknown duration come last."""
+    return sorted(utterances, key=lambda each: math.inf if each.duration is None else each.duration)
+
+
+def prune(utterances: Sequence[Utterance], shortest: float, longest: float) -> list[Utterance]:
+    """Those whose duration is from `shortest` to `longest` seconds; unknown ones are read from the audio.
+
+    Raises:
+        InputError: Audio cannot be read, or nothing is left.
+    """
+    if shortest <= 0 and longest == math.inf:
+        return list(utterances)
+
+    def known(utterance: Utterance) -> Utterance:
+        return (
+            utterance
+            if utterance.duration
+            else replace(utterance, duration=audio.duration(utterance.audio_path))
+        )
+
+    timed, faults = map_checked(known, utterances, "Reading durations")
+    raise_or_tell("", faults)
+    kept = [each for each in timed if shortest <= each.duration <= longest]
+    if not kept:
+        raise InputError(f"no utterance lasts from {shortest:g} to {longest:g} s; choose a wider range")
+    return kept
+
+
+def split(
+    utterances: Sequence[Utterance],
+    fractions: Sequence[float],
+    seed: int = 0,
+    speaker: Callable[[Utterance], str] | None = None,
+) -> list[list[Utterance]]:
+    """Deal utterances out at random into parts of given sizes; each keeps its order.
+
+    Args:
+        utterances: What to split.
+        fractions: Share of every part, in any unit: `(9, 1)` is `(0.9, 0.1)`.
+        seed: The same seed gives the same parts.
+        speaker: Tells who speaks; all utterances of a speaker go to one part. Shares are
+            then as near as whole speakers allow.
+
+    Raises:
+        InputError: A fraction is not positive, or a part would stay empty.
+    """
+    if not all(0 < fraction < math.inf for fraction in fractions):
+        raise InputError(f"fractions {' '.join(map(str, fractions))}: must be positive")
+    groups: dict[str, list[int]] = {}
+    for index, each in enumerate(utterances):
+        groups.setdefault(speaker(each) if speaker else str(index), []).append(index)
+    names = sorted(groups)
+    parts: list[list[int]] = [[] for _ in fractions]
+    wanted = np.array(fractions) / sum(fractions) * len(utterances)
+    for name in np.random.default_rng(seed).permutation(len(names)):
+        missing = wanted - [len(part) for part in parts]
+        parts[int(np.argmax(missing))] += groups[names[name]]
+    if empty := [fraction for fraction, part in zip(fractions, parts, strict=True) if not part]:
+        what = "speakers" if speaker else "utterances"
+        raise InputError(
+            f"{len(names)} {what} are too few for a part of {empty[0]}; choose a larger fraction"
+        )
+    return [[utterances[index] for index in sorted(part)] for part in parts]
+
+
+def speaker_folder(level: int) -> Callable[[Utterance], str]:
+    """Speaker by folder: level 1 is the audio's own folder, 2 the one above it, and so on."""
+
+    def speaker(utterance: Utterance) -> str:
+        parents = Path(utterance.audio_path).parents
+        if level > len(parents):
+            raise InputError(f"{utterance.audio_path}: no {level} folders above it; take a lower level")
+        return str(parents[level - 1])
+
+    return speaker

@@ -1,0 +1,60 @@
+#!/usr/bin/env python3
+"""Prepare Common Voice (Ardila et al., 2020), scripted speech in any language.
+
+Layout: the archive of a language since Corpus 5 (2020), `cv-corpus-N-DATE/LANGUAGE/` with
+`{train,dev,test}.tsv` and `clips/*.mp3`. Its publisher wants you to agree to the terms, so
+there is no fixed address: get the archive from https://commonvoice.mozilla.org and give
+`--archive`, or the link that the page shows as `--url`. For languages other than English
+give `--labels-path` with their characters.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from deepspeech import cli
+from deepspeech.config import option
+from deepspeech.errors import InputError
+from deepspeech.preparation import (
+    Archive,
+    CorpusConfig,
+    Recording,
+    obtain,
+    prepare,
+    read_lines,
+    write_manifests,
+)
+
+
+@dataclass(frozen=True)
+class CommonVoiceConfig(CorpusConfig):
+    """Common Voice"""
+
+    target_dir: str = option("data/common_voice_dataset/", "folder for archives, audio and transcripts")
+    url: str | None = option(None, "where to download the archive from")
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    config = cli.parse(argv, __doc__, CommonVoiceConfig).make(CommonVoiceConfig)
+    if not config.archive and not config.url:
+        raise InputError("get the archive from https://commonvoice.mozilla.org and give --archive, or --url")
+    (folder,) = obtain(config, [Archive(config.url or "")])
+    write_manifests(config, "common_voice", prepare(config, recordings(folder)))
+
+
+def recordings(folder: Path) -> Iterator[Recording]:
+    """The validated clips of the three splits."""
+    root = next((path.parent for path in sorted(folder.rglob("train.tsv"))), folder)
+    for part in ("train", "dev", "test"):
+        lines = read_lines(root / f"{part}.tsv", "Common Voice since Corpus 5")
+        for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
+            path = root / "clips" / row["path"]
+            speaker = row["client_id"][:16]  # of 128 hexadecimal digits
+            yield Recording("val" if part == "dev" else part, speaker, path.stem, path, row["sentence"])
+
+
+if __name__ == "__main__":
+    cli.run(main)

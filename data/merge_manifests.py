@@ -23,9 +23,9 @@ def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("manifests", nargs="+", metavar="CSV", help="manifests to merge")
     parser.add_argument("--output-path", required=True, metavar="CSV", help="manifest to write")
-    parser.add_argument("--min-duration", type=float, default=0, help="leave shorter ones out, in seconds")
+    parser.add_argument("--min-duration", type=float, default=0, help="leave shorter ones out (seconds)")
     parser.add_argument(
-        "--max-duration", type=float, default=math.inf, help="leave longer ones out, in seconds"
+        "--max-duration", type=float, default=math.inf, help="leave longer ones out (seconds)"
     )
     parser.add_argument("--skip-faulty", action="store_true", help="go on without faulty rows")
     return parser

@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         type=float,
         default=[0.9, 0.1],
         metavar="F",
-        help="share of each (default: 0.9 0.1)",
+        help="their shares (default: 0.9 0.1)",
     )
     parser.add_argument("--seed", type=int, default=123456, help="seed of the choice (default: 123456)")
     parser.add_argument(

@@ -27,11 +27,11 @@ from deepspeech.preparation import (
 )
 
 RELEASES = {  # the checksums are those torchaudio 2.11 holds
-    2: Archive(
+    "2": Archive(
         "https://www.openslr.org/resources/19/TEDLIUM_release2.tar.gz",
         "sha256:93281b5fcaaae5c88671c9d000b443cb3c7ea3499ad12010b3934ca41a7b9c58",
     ),
-    3: Archive(
+    "3": Archive(
         "https://www.openslr.org/resources/51/TEDLIUM_release-3.tgz",
         "sha256:ad1e454d14d1ad550bc2564c462d87c7a7ec83d4dc2b9210f22ab4973b9eccdb",
     ),
@@ -46,7 +46,7 @@ class TedConfig(CorpusConfig):
     """TED-LIUM"""
 
     target_dir: str = option("data/ted_dataset/", "folder for archives, audio and transcripts")
-    release: int = option(3, "release of the corpus: 2 or 3", one_of(*RELEASES))
+    release: str = option("3", "release of the corpus: 2 or 3", one_of(*RELEASES))
     url: str | None = option(None, "another place to download the archive from")
     drop_unknown: bool = option(False, "leave out segments in which a word is not transcribed (<unk>)")
 

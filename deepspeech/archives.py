@@ -48,10 +48,10 @@ def download(url: str, path: str | Path, checksum: str | None = None) -> Path:
     with tqdm(desc=path.name, unit="B", unit_scale=True, leave=False) as bar:
         while True:
             before = part.stat().st_size if part.exists() else 0
+            reason = "the connection breaks"
             try:
                 if _fetch(url, part, bar):
                     break
-                reason = "the connection breaks"
             except (OSError, http.client.HTTPException) as error:
                 reason = _refusal(url, error)
             fruitless = 0 if part.exists() and part.stat().st_size > before else fruitless + 1
@@ -135,7 +135,8 @@ def extract(archive: str | Path, folder: str | Path) -> Path:
     except (tarfile.FilterError, _Escape) as error:
         raise InputError(f"{archive}: refused, it is not safe: {error}; get it from its publisher") from None
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise InputError(f"{archive}: cannot extract: {error}; remove the file and run again") from None
+        reason = str(error).partition("\n")[0].rstrip(":")
+        raise InputError(f"{archive}: cannot extract: {reason}; remove the file and run again") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -87,6 +87,10 @@ class Labels(Sequence[str]):
             UnknownCharacters: `unknown` is "error" and there are some.
         """
         text = " ".join(unicodedata.normalize("NFC", text).split())
+        try:
+            return [self._ids[character] for character in text]  # nearly always; corpora are large
+        except KeyError:
+            pass
         if unknown == "error" and (strange := set(text) - self._ids.keys()):
             raise UnknownCharacters(text, strange)
         known = "".join(character for character in text if character in self._ids)

@@ -93,7 +93,8 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
     folder = resolved(os.path.dirname(path))
 
     def shown(name: str) -> str:
-        return (resolved(os.path.dirname(name)) + os.path.basename(name)).removeprefix(folder)
+        relative = (resolved(os.path.dirname(name)) + os.path.basename(name)).removeprefix(folder)
+        return relative if relative == relative.lstrip() else os.path.join(".", relative)
 
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
@@ -118,7 +119,7 @@ def read_transcript(path: str | Path) -> str:
         InputError: It is missing or not UTF-8.
     """
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", buffering=0) as file:  # small files, many of them
             return file.read().decode("utf-8-sig").strip()
     except UnicodeDecodeError:
         raise InputError(f"{path}: transcript is not UTF-8; convert it") from None

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data import build_manifest, merge_manifests, split_manifest, verify_manifest
@@ -52,10 +52,17 @@ NAMES = st.text("abä, \"';é/", min_size=1, max_size=6).map(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def files_of(utterances) -> list[tuple[str, str, float]]:
+    return [
+        (os.path.realpath(each.audio_path), os.path.realpath(each.transcript_path), each.duration)
+        for each in utterances
+    ]
+
+
+@settings(max_examples=25, deadline=None)
 @given(
-    files=st.dictionaries(NAMES, st.sampled_from([".wav", ".flac"]), min_size=3, max_size=8),
-    fractions=st.lists(st.floats(0.1, 1), min_size=1, max_size=3),
+    files=st.dictionaries(NAMES, st.sampled_from([".wav", ".flac"]), min_size=5, max_size=9),
+    fractions=st.lists(st.floats(0.4, 1), min_size=1, max_size=3),
     seed=st.integers(0, 99),
 )
 def test_build_read_merge_split_keep_every_utterance_once(tmp_path_factory, files, fractions, seed):
@@ -66,25 +73,16 @@ def test_build_read_merge_split_keep_every_utterance_once(tmp_path_factory, file
     assert len(built) == len(files)
     write_manifest(folder / "all.csv", built)
     read = rows(folder / "all.csv")
-    assert [(each.audio_path, each.transcript_path) for each in read] == [
-        (each.audio_path, each.transcript_path) for each in built
-    ]
-    write_manifest(folder / "odd.csv", read[1::2])
-    (folder / "elsewhere").mkdir(exist_ok=True)
-    write_manifest(folder / "elsewhere" / "tail.csv", read[1:])
-    write_manifest(folder / "head.csv", read[:2])
-    merged = merge([folder / "odd.csv", folder / "elsewhere" / "tail.csv", folder / "head.csv"])
-    key = [(each.audio_path, each.transcript_path, each.duration) for each in read]
-    same = [
-        (os.path.realpath(each.audio_path), os.path.realpath(each.transcript_path), each.duration)
-        for each in merged
-    ]
-    assert sorted(same) == sorted(
-        (os.path.realpath(a), os.path.realpath(t), seconds) for a, t, seconds in key
-    )
+    assert files_of(read) == files_of(built)
+    (folder / "elsewhere").mkdir()
+    overlapping = {"odd.csv": read[1::2], "elsewhere/tail.csv": read[1:], "head.csv": read[:2]}
+    for name, part in overlapping.items():
+        write_manifest(folder / name, part)
+    merged = merge([folder / name for name in overlapping])
+    assert files_of(merged) == files_of(read)
     parts = split(merged, fractions, seed)
     assert len(parts) == len(fractions)
-    assert sorted(names(merged)) == sorted(name for part in parts for name in names(part))
+    assert sorted(files_of(merged)) == sorted(row for part in parts for row in files_of(part))
     assert split(merged, fractions, seed) == parts
 
 
@@ -113,7 +111,7 @@ def test_build_of_nothing_is_one_line(tmp_path, content):
     folder = tmp_path / "corpus"
     if content:
         folder.mkdir()
-    with pytest.raises(InputError, match="no such folder|no audio") as error:
+    with pytest.raises(InputError, match=r"no such folder|no audio") as error:
         build(folder)
     assert "\n" not in str(error.value)
 
@@ -161,9 +159,8 @@ def test_merge_keeps_durations_and_refuses_two_transcripts(tmp_path):
 def test_prune_reads_durations_that_are_missing(tmp_path):
     paths = [write(tmp_path, f"{seconds}.wav", seconds) for seconds in (1, 2, 3)]
     pruned = prune([Utterance(str(path), "x.txt") for path in paths], 1.5, 2.5)
-    assert [(each.duration, name) for each, name in zip(pruned, names(pruned), strict=True)] == [
-        (2.0, "2.wav")
-    ]
+    assert names(pruned) == ["2.wav"]
+    assert pruned[0].duration == 2
     with pytest.raises(InputError, match="no utterance lasts from 5 to 6 s"):
         prune(pruned, 5, 6)
 
@@ -174,9 +171,8 @@ def test_scripts_build_merge_and_split(tmp_path):
     everything, long = tmp_path / "all.csv", tmp_path / "long.csv"
     build_manifest.main([str(tmp_path / "corpus"), "--output-path", str(everything)])
     assert len(rows(everything)) == 10
-    merge_manifests.main(
-        [str(everything), str(everything), "--output-path", str(long), "--min-duration", "1.45"]
-    )
+    pieces = [str(everything), str(everything)]
+    merge_manifests.main([*pieces, "--output-path", str(long), "--min-duration", "1.45"])
     assert [each.duration for each in rows(long)] == [1.5, 1.6, 1.7, 1.8, 1.9]
     parts = [str(tmp_path / f"{part}.csv") for part in ("train", "val")]
     flags = ["--fractions", ".8", ".2", "--speaker-level", "1", "--output-paths", *parts]

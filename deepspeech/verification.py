@@ -165,14 +165,12 @@ def plot(verification: Verification, path: str | Path) -> None:
     durations, characters = figure.subplots(2)
     durations.hist(verification.seconds, bins=50)
     hours = verification.seconds.sum() / 3600
-    durations.set(
-        xlabel="seconds", ylabel="utterances", title=f"{len(verification.seconds)}, {hours:.2f} hours"
-    )
-    names, counts = (
-        zip(*verification.characters.most_common(60), strict=True) if verification.characters else ((), ())
-    )
-    characters.bar([repr(name)[1:-1] if name != " " else "space" for name in names], counts)
-    characters.set(ylabel="times", title="characters", yscale="log")
+    title = f"{len(verification.seconds)} utterances, {hours:.2f} hours"
+    durations.set(xlabel="seconds", ylabel="utterances", title=title)
+    common = verification.characters.most_common(60)
+    names = ["space" if name == " " else name for name, _ in common]
+    characters.bar(names, [count for _, count in common])
+    characters.set(ylabel="times", title="characters of the transcripts", yscale="log")
     try:
         figure.savefig(path)
     except (OSError, ValueError) as error:

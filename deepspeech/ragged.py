@@ -22,11 +22,12 @@ class RaggedArray(Sequence[np.ndarray]):
     """
 
     def __init__(self, rows: Iterable[bytes | array | np.ndarray], dtype: np.typing.DTypeLike) -> None:
-        values, ends = array(np.dtype(dtype).char), array("q", [0])
+        values, ends = bytearray(), array("q", [0])
         for row in rows:
-            values.frombytes(row)
+            values += memoryview(row).cast("B")
             ends.append(len(values))
-        self.values, self.ends = np.frombuffer(values, dtype), np.frombuffer(ends, np.int64)
+        self.values = np.frombuffer(values, dtype)
+        self.ends = np.frombuffer(ends, np.int64) // np.dtype(dtype).itemsize
 
     def __len__(self) -> int:
         return len(self.ends) - 1

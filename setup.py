@@ -12,6 +12,7 @@ EXTRAS = {
     # torchaudio works with the torch it was built for and some later ones: up to 2.14.
     "align": ["torchaudio>=2.11"],
     "synthetic": ["espeakng-loader>=0.2.4"],
+    "shards": ["webdataset>=1.0"],
     "tensorboard": ["tensorboard>=2.17"],
 }
 EXTRAS["dev"] = sorted(

@@ -29,13 +29,13 @@ from deepspeech.augment import (
 )
 from deepspeech.checkpoint import checkpoints, load_model
 from deepspeech.config import AugmentConfig, DataConfig, TrainingConfig
+from deepspeech.corpus import Corpus, load_corpus
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.decoder import GreedyDecoder
 from deepspeech.errors import InputError
 from deepspeech.evaluation import evaluate
 from deepspeech.features import Spectrogram
 from deepspeech.labels import Labels
-from deepspeech.manifest import Corpus, load_corpus
 
 ROOT = Path(__file__).parents[1]
 SPEECH = ROOT.parent / "shared/speech"

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepspeech.audio import load_audio
+from deepspeech.corpus import load_corpus
 from deepspeech.data import LIKE_LENGTH, AudioDataLoader, BucketingSampler, SpectrogramDataset, collate
 from deepspeech.errors import InputError
 from deepspeech.features import Spectrogram
-from deepspeech.manifest import load_corpus
 
 DURATIONS = st.lists(st.floats(0.1, 20), min_size=1, max_size=60)
 SIZES = st.integers(1, 9)

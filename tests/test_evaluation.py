@@ -6,10 +6,10 @@ import pytest
 import torch
 from conftest import write_rows
 
+from deepspeech.corpus import load_corpus
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.decoder import GreedyDecoder
 from deepspeech.evaluation import Evaluation, compare, evaluate
-from deepspeech.manifest import load_corpus
 from deepspeech.metrics import char_errors, word_errors
 
 

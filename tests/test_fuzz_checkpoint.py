@@ -17,9 +17,9 @@ from torch import Tensor
 
 from deepspeech.checkpoint import build_model, load_checkpoint, save_checkpoint
 from deepspeech.config import TrainingConfig
+from deepspeech.corpus import load_corpus
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.errors import InputError
-from deepspeech.manifest import load_corpus
 from deepspeech.training import Trainer
 
 WRONG = [

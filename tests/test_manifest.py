@@ -7,9 +7,10 @@ import pytest
 import soundfile
 from conftest import write_rows
 
+from deepspeech.corpus import load_corpus
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
-from deepspeech.manifest import Utterance, load_corpus, read_manifest, read_transcript, write_manifest
+from deepspeech.manifest import Utterance, read_manifest, read_transcript, write_manifest
 
 
 def rows_of(path, content, encoding="utf-8"):

@@ -11,9 +11,10 @@ import pytest
 
 from data import synthetic
 from deepspeech.audio import load_audio
+from deepspeech.corpus import load_corpus
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
-from deepspeech.manifest import load_corpus, read_manifest, read_transcript
+from deepspeech.manifest import read_manifest, read_transcript
 
 espeakng_loader = pytest.importorskip("espeakng_loader")
 ROOT = Path(__file__).parents[1]

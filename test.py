@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import torch
 
 from deepspeech import cli
-from deepspeech.checkpoint import load_model
+from deepspeech.checkpoint import check_writable, load_model
 from deepspeech.config import EvaluationConfig, InferenceConfig
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.decoder import GreedyDecoder
@@ -20,6 +21,8 @@ from deepspeech.manifest import load_corpus
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = cli.parse(argv, __doc__, EvaluationConfig, InferenceConfig)
     data, inference = arguments.make(EvaluationConfig), arguments.make(InferenceConfig)
+    if data.output:
+        check_writable(os.path.dirname(data.output) or ".", "--output")
     device = inference_device(inference.cuda)
     dtype = inference_format(inference.half, device)
     model = load_model(inference.model_path, device)
@@ -41,14 +44,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if data.verbose:
         for result in evaluation.results:
             print(f"{result.audio_path}\n  reference:  {result.reference}\n  hypothesis: {result.hypothesis}")
-    if data.output:
-        evaluation.write_csv(data.output)
     print(f"{len(evaluation.results)} utterances of {data.test_manifest}")
     print(f"WER {evaluation.words}")
     print(f"CER {evaluation.characters}")
     print(f"CER with spaces {evaluation.characters_and_spaces}")
     if evaluation.unreadable:
         print(f"{evaluation.unreadable} utterances could not be read")
+    if data.output:
+        evaluation.write_csv(data.output)
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from deepspeech import cli
-from deepspeech.checkpoint import build_model, checkpoints, load_checkpoint
+from deepspeech.checkpoint import build_model, check_writable, checkpoints, load_checkpoint
 from deepspeech.config import DataConfig, FeatureConfig, ModelConfig, TrainingConfig, flag_names
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.device import keep_freed_memory, training_device
@@ -24,6 +24,7 @@ from deepspeech.training import Interrupted, Trainer
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = cli.parse(argv, __doc__, DataConfig, FeatureConfig, ModelConfig, TrainingConfig)
     data, training = arguments.make(DataConfig), arguments.make(TrainingConfig)
+    check_writable(training.save_folder, "--save-folder")
     device = training_device(training.cuda)
     torch.manual_seed(training.seed)
     keep_freed_memory()

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import torch
 
 from deepspeech import cli
-from deepspeech.checkpoint import load_model
+from deepspeech.checkpoint import check_writable, load_model
 from deepspeech.config import DecoderConfig, EvaluationConfig, InferenceConfig
 from deepspeech.corpus import load_corpus
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
@@ -23,6 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     data, inference = arguments.make(EvaluationConfig), arguments.make(InferenceConfig)
     if data.save_output:
         raise InputError(f"--save-output {data.save_output}: not there yet; leave the flag out")
+    if data.output:
+        check_writable(os.path.dirname(data.output) or ".", "--output")
     device = inference_device(inference.cuda)
     dtype = inference_format(inference.half, device)
     model = load_model(inference.model_path, device)
@@ -45,14 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     if data.verbose:
         for result in evaluation.results:
             print(f"{result.audio_path}\n  reference:  {result.reference}\n  hypothesis: {result.hypothesis}")
-    if data.output:
-        evaluation.write_csv(data.output)
     print(f"{len(evaluation.results)} utterances of {data.test_manifest}")
     print(f"WER {evaluation.words}")
     print(f"CER {evaluation.characters}")
     print(f"CER with spaces {evaluation.characters_and_spaces}")
     if evaluation.unreadable:
         print(f"{evaluation.unreadable} utterances could not be read")
+    if data.output:
+        evaluation.write_csv(data.output)
     return 0
 
 

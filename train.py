@@ -10,6 +10,7 @@ import torch
 
 from deepspeech import cli, retired
 from deepspeech.augment import Augmentation
+from deepspeech.checkpoint import check_writable
 from deepspeech.config import AugmentConfig, DataConfig, FeatureConfig, ModelConfig, TrainingConfig
 from deepspeech.corpus import load_corpus
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
@@ -23,6 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     groups = DataConfig, AugmentConfig, FeatureConfig, ModelConfig, TrainingConfig
     arguments = cli.parse(argv, __doc__, *groups, extend=retired.add_flags)
     data, training = arguments.make(DataConfig), arguments.make(TrainingConfig)
+    check_writable(training.save_folder, "--save-folder")
     device = training_device(training.cuda)
     torch.manual_seed(training.seed)
     keep_freed_memory()

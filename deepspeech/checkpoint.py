@@ -87,6 +87,22 @@ def write_atomic(path: str | Path, data: bytes | memoryview) -> None:
         ) from None
 
 
+def check_writable(folder: str | Path, flag: str) -> None:
+    """Make a folder if need be and see, before any work is done, whether files can be written there.
+
+    Raises:
+        InputError: They cannot; names the flag that gave the folder.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{flag} {folder}: cannot write there: {error.strerror}; choose another folder"
+        ) from None
+
+
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """Read a file of `save_checkpoint` or of deepspeech.pytorch onto the CPU, and check it.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from deepspeech.augment import Augmentation
 from deepspeech.config import FeatureConfig
 from deepspeech.corpus import Corpus
-from deepspeech.errors import InputError
+from deepspeech.errors import InputError, UnreadableError
 from deepspeech.features import Spectrogram
 from deepspeech.labels import Labels
 
@@ -225,6 +226,12 @@ class _Reader(Dataset):
             return error
 
 
+def _ignore_signals(worker: int) -> None:
+    """Ctrl-C and `timeout` signal the whole process group: the main process decides when to end."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
 class AudioDataLoader(DataLoader):
     """Batches of a dataset in the sampler's order, read by worker processes.
 
@@ -251,6 +258,7 @@ class AudioDataLoader(DataLoader):
             collate_fn=collate,
             num_workers=min(num_workers, os.cpu_count() or 1),
             pin_memory=pin_memory,
+            worker_init_fn=_ignore_signals,
         )
         self.skip_faulty = skip_faulty
 
@@ -263,10 +271,10 @@ class AudioDataLoader(DataLoader):
         """Iterate over batches.
 
         Raises:
-            InputError: An utterance cannot be read and `skip_faulty` is off.
+            UnreadableError: An utterance cannot be read and `skip_faulty` is off.
         """
         self.utterances.epoch = self.batch_sampler.epoch  # before worker processes take their copy
         for batch in super().__iter__():
             if batch.faults and not self.skip_faulty:
-                raise batch.faults[0]
+                raise UnreadableError(batch.faults[0])
             yield batch

@@ -6,3 +6,7 @@ class InputError(Exception):
 
     Scripts print the message on standard error and exit with status 2.
     """
+
+
+class UnreadableError(InputError):
+    """An utterance cannot be read, which only came out when its turn came."""

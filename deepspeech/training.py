@@ -21,7 +21,7 @@ from deepspeech.config import TrainingConfig
 from deepspeech.data import AudioDataLoader, Batch
 from deepspeech.decoder import GreedyDecoder
 from deepspeech.device import number_format
-from deepspeech.errors import InputError
+from deepspeech.errors import InputError, UnreadableError
 from deepspeech.evaluation import evaluate
 from deepspeech.history import EpochRow, History, TensorBoard
 from deepspeech.loss import ctc_losses, too_short
@@ -33,10 +33,9 @@ from deepspeech.transfer import freeze
 class Interrupted(Exception):
     """Training was asked to stop and saved its state."""
 
-    def __init__(self, signal_number: int, path: Path) -> None:
-        self.signal_number, self.path = signal_number, path
-        name = signal.Signals(signal_number).name
-        super().__init__(f"{name}: saved {path}; go on with --continue-from {path}")
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
 
 
 @dataclass
@@ -124,12 +123,15 @@ class Trainer:
 
         Raises:
             Interrupted: SIGTERM or Ctrl-C came; a checkpoint was saved.
-            InputError: Something cannot be read or written.
+            InputError: Something cannot be read (a checkpoint was saved) or written.
         """
         with self._signals():
             while self.progress.epoch < self.config.epochs:
-                self._train_epoch()
-                self._finish_epoch()
+                try:
+                    self._train_epoch()
+                    self._finish_epoch()
+                except UnreadableError as error:
+                    raise InputError(f"{error}; {self._save_position()}") from None
         return self.history
 
     def _train_epoch(self) -> None:
@@ -245,7 +247,8 @@ class Trainer:
     def _save_recent(self, path: Path) -> None:
         self.save(path)
         if self.config.save_n_recent_models:
-            for old in checkpoints(self.folder)[: -self.config.save_n_recent_models]:
+            found = checkpoints(self.folder)  # later ones than this are not of this training
+            for old in found[: found.index(path) + 1][: -self.config.save_n_recent_models]:
                 old.unlink(missing_ok=True)
 
     def _save_within_epoch(self) -> None:
@@ -256,9 +259,15 @@ class Trainer:
 
     def _stop_if_asked(self) -> None:
         if self.signal is not None:
-            path = self.folder / checkpoint_name(self.progress.epoch + 1, self.progress.batch)
-            self.save(path)
-            raise Interrupted(self.signal, path)
+            raise Interrupted(f"{signal.Signals(self.signal).name}: {self._save_position()}", self.signal)
+
+    def _save_position(self) -> str:
+        """Save a checkpoint of the last step; returns words for the user."""
+        if not self._at_step():  # gradients of the batches since then are lost
+            self.progress.batch -= self.progress.batch % self.config.grad_accumulation
+        path = self.folder / checkpoint_name(self.progress.epoch + 1, self.progress.batch)
+        self.save(path)
+        return f"saved {path}; go on with --continue-from {path}"
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data and tensors from which `load_state_dict` goes on."""

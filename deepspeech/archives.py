@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import http.client
 import os
 import shutil
 import tarfile
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -23,9 +25,12 @@ PIECE = 1 << 20  # bytes
 TIMEOUT = 60  # seconds without an answer
 ATTEMPTS = 6  # in a row that bring nothing, before giving up
 HEADERS = {"User-Agent": "deepspeech"}
+OUR_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}  # no fault of the network
 
 
-def download(url: str, path: str | Path, checksum: str | None = None) -> Path:
+def download(
+    url: str, path: str | Path, checksum: str | None = None, stop: threading.Event | None = None
+) -> Path:
     """Get a file; does nothing if it is there.
 
     A connection that breaks is taken up again where it broke (HTTP ranges), also by a later
@@ -35,14 +40,16 @@ def download(url: str, path: str | Path, checksum: str | None = None) -> Path:
         url: Where from, http or https.
         path: Where to.
         checksum: What its publisher says, e.g. "md5:2a93...".
+        stop: Ends the download when it is set.
 
     Raises:
-        InputError: The server refuses, does not answer, or sends something else.
+        InputError: The server refuses, does not answer, or sends something else; or the file
+            cannot be written.
     """
     path = Path(path)
     if path.exists():
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make(path.parent)
     part = path.with_name(path.name + ".part")
     fruitless = 0
     with tqdm(desc=path.name, unit="B", unit_scale=True, leave=False) as bar:
@@ -50,7 +57,7 @@ def download(url: str, path: str | Path, checksum: str | None = None) -> Path:
             before = part.stat().st_size if part.exists() else 0
             reason = "the connection breaks"
             try:
-                if _fetch(url, part, bar):
+                if _fetch(url, part, bar, stop or threading.Event()):
                     break
             except (OSError, http.client.HTTPException) as error:
                 reason = _refusal(url, error)
@@ -77,10 +84,19 @@ def _refusal(url: str, error: Exception) -> str:
                 f"{url}: cannot download: {error.code} {error.reason}; give another --url or an --archive"
             ) from None
         return f"{error.code} {error.reason}"
+    if getattr(error, "errno", None) in OUR_DISK:
+        raise InputError(f"{url}: cannot write what it sends: {error}; make room or choose another folder")
     return str(getattr(error, "reason", error)) or type(error).__name__
 
 
-def _fetch(url: str, part: Path, bar: tqdm) -> bool:
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{folder}: cannot make the folder: {error.strerror}; choose another one") from None
+
+
+def _fetch(url: str, part: Path, bar: tqdm, stop: threading.Event) -> bool:
     """Add to `part` what one connection brings; whether the file is whole."""
     have = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers=HEADERS | ({"Range": f"bytes={have}-"} if have else {}))  # noqa: S310
@@ -101,6 +117,8 @@ def _fetch(url: str, part: Path, bar: tqdm) -> bool:
         bar.total, bar.n = (None if size is None else start + int(size)), start
         with open(part, "ab" if resumed else "wb") as file:
             while data := response.read(PIECE):
+                if stop.is_set():
+                    raise InputError(f"{url}: stopped; run again to go on")
                 file.write(data)
                 bar.update(len(data))
     return size is None or part.stat().st_size == start + int(size)
@@ -127,7 +145,7 @@ def extract(archive: str | Path, folder: str | Path) -> Path:
         raise InputError(f"{archive}: no such archive; correct the path")
     partial = folder.with_name(folder.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    _make(partial)
     try:
         for _ in tqdm(_unpack(archive, partial), f"Extracting {archive.name}", unit="file", leave=False):
             pass

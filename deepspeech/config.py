@@ -147,7 +147,10 @@ class ModelConfig(Options):
 class DataConfig(Options):
     """Data"""
 
-    train_manifest: str = option("data/train_manifest.csv", "CSV of audio,transcript[,seconds] to train on")
+    train_manifest: str = option(
+        "data/train_manifest.csv",
+        "CSV of audio,transcript[,seconds] to train on, or shards: 'x-{000..099}.tar'",
+    )
     val_manifest: str = option("data/val_manifest.csv", "CSV to validate on after every epoch")
     labels_path: str = option("labels.json", "JSON list of the characters, with '_' as the blank")
     batch_size: int = option(20, "utterances in a batch", POSITIVE)

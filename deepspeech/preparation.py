@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -89,14 +90,14 @@ def obtain(config: CorpusConfig, wanted: Sequence[Archive]) -> list[Path]:
     Raises:
         InputError: An archive cannot be had, is damaged or not safe.
     """
-    extracted = config.target / "extracted"
+    extracted, stop = config.target / "extracted", threading.Event()
 
     def fetch(archive: Archive) -> Path:
         folder = extracted / archives.stem(archive.name)
         if folder.exists():
             return folder
         path = config.target / "archives" / archive.name
-        archives.extract(archives.download(archive.url, path, archive.checksum), folder)
+        archives.extract(archives.download(archive.url, path, archive.checksum, stop), folder)
         if config.remove_archives:
             path.unlink()
         return folder
@@ -111,7 +112,8 @@ def obtain(config: CorpusConfig, wanted: Sequence[Archive]) -> list[Path]:
         jobs = [pool.submit(fetch, archive) for archive in wanted]
         try:
             return [job.result() for job in tqdm(jobs, "Archives", unit="archive", leave=False)]
-        except BaseException:
+        except BaseException:  # Ctrl-C, or one that cannot be had: the others need not go on
+            stop.set()
             pool.shutdown(cancel_futures=True)
             raise
 

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import threading
 import zipfile
 from pathlib import Path
 
@@ -49,6 +50,22 @@ def test_what_the_server_does_not_have_is_one_line(tmp_path, server):
     with pytest.raises(InputError, match=r"nothing: cannot download: 404 .*--url or an --archive") as error:
         archives.download(server.url("nothing"), tmp_path / "a")
     assert "\n" not in str(error.value)
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, server):
+    server.files["a"] = b"0123456789"
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(InputError, match=r"file: cannot make the folder: .*choose another one"):
+        archives.download(server.url("a"), tmp_path / "file" / "a")
+    assert not server.requests
+
+
+def test_a_download_that_is_stopped_goes_on_later(tmp_path, server):
+    server.files["a"], stop = b"0123456789", threading.Event()
+    stop.set()
+    with pytest.raises(InputError, match="stopped; run again to go on"):
+        archives.download(server.url("a"), tmp_path / "a", stop=stop)
+    assert archives.download(server.url("a"), tmp_path / "a").read_bytes() == b"0123456789"
 
 
 def evil_tar(name: str, link: str | None = None) -> bytes:

@@ -2,8 +2,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import librosa
@@ -11,6 +9,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from conftest import load_script
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -37,11 +36,7 @@ from deepspeech.evaluation import evaluate
 from deepspeech.features import Spectrogram
 from deepspeech.labels import Labels
 
-ROOT = Path(__file__).parents[1]
-SPEECH = ROOT.parent / "shared/speech"
-RATE = 16000
-
-torch.set_num_threads(1)
+RATE = 16000  # Hz
 
 
 def tone(hertz: float, seconds: float, rate: int = RATE) -> np.ndarray:
@@ -119,11 +114,8 @@ def test_tempo_of_any_clip(samples, factor, rate):
 
 
 @pytest.fixture(scope="module")
-def speech() -> list[np.ndarray]:
-    folder = SPEECH / "librispeech/audio"
-    if not folder.is_dir():
-        pytest.skip("no real speech beside the repository")
-    return [load_audio(path, RATE) for path in sorted(folder.iterdir())[::50]]
+def speech(shared: Path) -> list[np.ndarray]:
+    return [load_audio(path, RATE) for path in sorted((shared / "speech/librispeech/audio").iterdir())[::50]]
 
 
 def sox_tempo(waveform: np.ndarray, factor: float, folder: Path) -> np.ndarray:
@@ -415,7 +407,7 @@ def test_noise_reaches_the_training_loader_only(manifest, corpus, folders, deafe
     assert not same(clean, features_of(train.make_loader(*options, Augmentation(config, RATE)), 0))
 
 
-def test_validation_and_inference_never_see_noise(manifest, corpus, deafened):
+def test_validation_and_inference_never_see_noise(manifest, corpus, deafened, capsys):
     path = deafened / "deepspeech_final.pth"
     config = torch.load(path, weights_only=True)["config"]
     assert not any(word in str(config) for word in ("noise", "tempo", "augment"))
@@ -425,45 +417,42 @@ def test_validation_and_inference_never_see_noise(manifest, corpus, deafened):
     with open(deafened / "metrics.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert float(row["val_loss"]) == pytest.approx(clean.loss, rel=1e-4)
-    assert f"CER {clean.characters}" in output_of(
-        "test.py", "--model-path", path, "--test-manifest", manifest, "--num-workers", 0
-    )
+    test_flags = ["--model-path", str(path), "--test-manifest", str(manifest), "--num-workers", "0"]
+    load_script("test.py").main(test_flags)
+    assert f"CER {clean.characters}" in capsys.readouterr().out
 
     audio = corpus.utterances[0].audio_path
     features, lengths = Spectrogram()(torch.from_numpy(load_audio(audio, RATE))[None])
     heard = GreedyDecoder(model.labels).decode(*model(features, lengths))[0][0].text
-    document = json.loads(output_of("transcribe.py", "--model-path", path, audio))
-    assert document["output"][0]["transcription"] == heard
-
-
-def output_of(script: str, *arguments: object) -> str:
-    command = [sys.executable, str(ROOT / script), *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    load_script("transcribe.py").main(["--model-path", str(path), audio])
+    assert json.loads(capsys.readouterr().out)["output"][0]["transcription"] == heard
 
 
 # data/noise_inject.py
 
 
-def inject(*arguments: object) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "data/noise_inject.py"), *map(str, arguments)],
-        capture_output=True, text=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT), "PATH": ""},
-    )  # fmt: skip
-
-
 def test_noise_inject_writes_and_draws(folders, tmp_path):
     soundfile.write(tmp_path / "speech.wav", tone(300, 1), RATE, subtype="FLOAT")
-    result = inject(
-        "--input-path", tmp_path / "speech.wav", "--noise-path", folders["noise"] / "long.wav",
-        "--noise-level", 0.25, "--output-path", tmp_path / "noisy.wav", "--plot", tmp_path / "plot.png",
-    )  # fmt: skip
-    assert result.returncode == 0, result.stderr
+    flags = f"--input-path {tmp_path}/speech.wav --noise-path {folders['noise']}/long.wav --noise-level 0.25"
+    flags += f" --output-path {tmp_path}/noisy.wav --plot {tmp_path}/plot.png"
+    assert load_script("data/noise_inject.py").main(flags.split()) == 0
     noise = load_audio(tmp_path / "noisy.wav", RATE) - tone(300, 1)
     assert rms(noise) == pytest.approx(0.25 * rms(tone(300, 1)), rel=0.01)
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_noise_inject_names_a_mistake_in_one_line(tmp_path):
-    result = inject("--input-path", tmp_path / "nothing.wav")
-    assert (result.returncode, result.stderr.count("\n")) == (2, 1)
-    assert "no such audio file" in result.stderr
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ("--input-path nothing.wav", "nothing.wav: no such audio file"),
+        ("--noise-level -1", "--noise-level -1.0: must not be negative"),
+        ("--noise-path nothing.wav", "nothing.wav: cannot read noise"),
+        ("--output-path noisy.xyz", "--output-path noisy.xyz: cannot write audio"),
+    ],
+)
+def test_noise_inject_names_a_mistake(folders, flags, message):
+    noise = str(folders["noise"] / "long.wav")
+    with pytest.raises(InputError, match=message):
+        load_script("data/noise_inject.py").main(
+            ["--input-path", noise, "--noise-path", noise, *flags.split()]
+        )

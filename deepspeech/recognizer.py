@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from deepspeech.audio import load_audio
 from deepspeech.checkpoint import load_model
@@ -78,12 +79,14 @@ class Recognizer:
     @torch.inference_mode()
     def log_probs(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         """Run the network on waveforms (samples,): log-probabilities (batch, frames, labels), lengths."""
+        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+            return self.model(*self.features(waveforms))
+
+    def features(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """What the network sees of waveforms (samples,): (batch, bins, frames), and frame counts."""
         lengths = torch.tensor([len(waveform) for waveform in waveforms], device=self.device)
         rows = [torch.from_numpy(waveform) for waveform in waveforms]
-        padded = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True).to(self.device)
-        features, frames = self.spectrogram(padded, lengths)
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            return self.model(features, frames)
+        return self.spectrogram(pad_sequence(rows, batch_first=True).to(self.device), lengths)
 
     def _waveform(self, audio: str | Path | np.ndarray) -> np.ndarray:
         if isinstance(audio, np.ndarray):

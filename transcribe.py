@@ -59,16 +59,15 @@ def render(recognizer: Recognizer, file: str, output: TranscriptConfig, inferenc
     if output.format != "json":
         words = recognizer.transcripts(file)[0].words
         return formats.ctm(words, file) if output.format == "ctm" else SUBTITLES[output.format](words)
-    offsets, timed = (wanted or output.align is not None for wanted in (output.offsets, output.words))
+    aligned = output.align is not None
+    offsets, timed = output.offsets or aligned, output.words or aligned
     if timed:
         transcripts = recognizer.transcripts(file)
     else:
         transcripts = [Transcript(hypothesis, []) for hypothesis in recognizer.hypotheses([file])[0]]
     document = {
         "audio_path": file,
-        "output": formats.rows(
-            transcripts, recognizer.seconds, output.offsets or output.align is not None, timed
-        ),
+        "output": formats.rows(transcripts, recognizer.seconds, offsets, timed),
         "_meta": {
             "acoustic_model": {"name": os.path.basename(inference.model_path)},
             "language_model": {"name": None},

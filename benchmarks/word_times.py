@@ -30,7 +30,7 @@ from deepspeech.recognizer import Recognizer
 from deepspeech.report import align_words
 from deepspeech.words import Word
 
-NAMES = "ZERO ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE".split()
+NAMES = ["ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE"]
 PAUSES = [(0.05, 0.2), (0.1, 0.5), (0.3, 1.0)]  # seconds; a row of the table each
 BARS = {"--words": (0.1, 0.9), "--align": (0.06, 0.9)}  # seconds, share of the starts within them
 SURE, RIGHT = 0.9, 0.95  # words surer than this, share of them that must be right

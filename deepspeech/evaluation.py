@@ -13,14 +13,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deepspeech.checkpoint import write_atomic
-from deepspeech.data import AudioDataLoader
+from deepspeech.data import AudioDataLoader, Batch
 from deepspeech.decoder import Decoder, Hypothesis
 from deepspeech.loss import ctc_losses
 from deepspeech.metrics import ErrorCounts, char_errors, word_errors
 from deepspeech.model import DeepSpeech
 
-# Sees of every batch the utterances' indices, log_probs (batch, frames, labels), lengths, hypotheses
-Observer = Callable[[list[int], Tensor, Tensor, list[list[Hypothesis]]], None]
+# Sees every batch with its log_probs (batch, frames, labels), their lengths and the hypotheses
+Observer = Callable[[Batch, Tensor, Tensor, list[list[Hypothesis]]], None]
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ def evaluate(
             losses += ctc_losses(log_probs, lengths, batch, model.labels.blank).tolist()
             decoded = decoder.decode(log_probs, lengths)
             for observe in observers:
-                observe(batch.indices, log_probs, lengths, decoded)
+                observe(batch, log_probs, lengths, decoded)
             for index, hypotheses in zip(batch.indices, decoded, strict=True):
                 text = hypotheses[0].text
                 path, reference = corpus.corpus.utterances[index].audio_path, corpus.reference(index)

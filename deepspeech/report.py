@@ -17,7 +17,7 @@ from torch import Tensor
 
 from deepspeech.audio import load_audio
 from deepspeech.checkpoint import write_atomic
-from deepspeech.data import SpectrogramDataset
+from deepspeech.data import Batch, SpectrogramDataset
 from deepspeech.decoder import Hypothesis
 from deepspeech.evaluation import Evaluation, Result
 from deepspeech.metrics import ErrorCounts
@@ -41,12 +41,13 @@ class Reliability:
     right: list[bool] = field(default_factory=list)  # of the same words
 
     def observe(
-        self, indices: list[int], log_probs: Tensor, lengths: Tensor, hypotheses: list[list[Hypothesis]]
+        self, batch: Batch, log_probs: Tensor, lengths: Tensor, hypotheses: list[list[Hypothesis]]
     ) -> None:
         """Take in a batch: see `deepspeech.evaluation.Observer`."""
-        for index, row, length, found in zip(indices, log_probs, lengths.tolist(), hypotheses, strict=True):
-            pairs = align_words(self.dataset.reference(index), found[0].text)
-            self.confidences += confidences(found[0], row[:length], self.dataset.labels)
+        rows = zip(batch.indices, log_probs, lengths.tolist(), hypotheses, strict=True)
+        for index, row, length, (best, *_) in rows:
+            pairs = align_words(self.dataset.reference(index), best.text)
+            self.confidences += confidences(best, row[:length], self.dataset.labels)
             self.right += [reference == hypothesis for reference, hypothesis in pairs if hypothesis]
 
     def above(self, confidence: float) -> tuple[int, float]:
@@ -173,9 +174,8 @@ def draw_utterance(result: Result, recognizer: Recognizer) -> Figure:
 
     figure = Figure(figsize=(min(max(9.0, 1.6 * seconds), 30.0), 5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True)
-    upper.imshow(
-        features[0].cpu(), origin="lower", aspect="auto", extent=(0, seconds, 0, rate / 2000), cmap="magma"
-    )
+    spectrogram, corners = features[0].cpu().numpy(), (0, seconds, 0, rate / 2000)
+    upper.imshow(spectrogram, origin="lower", aspect="auto", extent=corners, cmap="magma")
     upper.set(ylabel="kHz")
     lower.set_prop_cycle(color=matplotlib.color_sequences["tab20"])
     lower.fill_between(times, probabilities[:, labels.blank], color="0.9", linewidth=0)

@@ -17,6 +17,8 @@ from deepspeech.decoder import make_decoder
 from deepspeech.device import inference_device, inference_format
 from deepspeech.errors import InputError
 from deepspeech.evaluation import evaluate
+from deepspeech.recognizer import Recognizer
+from deepspeech.report import Reliability, write_report
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,8 +26,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     data, inference = arguments.make(EvaluationConfig), arguments.make(InferenceConfig)
     if data.save_output:
         raise InputError(f"--save-output {data.save_output}: not there yet; leave the flag out")
-    if data.output:
-        check_writable(os.path.dirname(data.output) or ".", "--output")
+    for flag, path in (("--output", data.output), ("--report", data.report)):
+        if path:
+            check_writable(os.path.dirname(path) or ".", flag)
     device = inference_device(inference.cuda)
     dtype = inference_format(inference.half, device)
     model = load_model(inference.model_path, device)
@@ -42,8 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     loader = AudioDataLoader(
         dataset, sampler, data.num_workers, data.skip_faulty, pin_memory=device.type == "cuda"
     )
+    reliability = Reliability(dataset)
     with torch.inference_mode():
-        evaluation = evaluate(model, loader, decoder, dtype)
+        evaluation = evaluate(
+            model, loader, decoder, dtype, observers=[reliability.observe] if data.report else []
+        )
 
     if data.verbose:
         for result in evaluation.results:
@@ -56,6 +62,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"{evaluation.unreadable} utterances could not be read")
     if data.output:
         evaluation.write_csv(data.output)
+    if data.report:
+        title = f"{inference.model_path} on {data.test_manifest}"
+        write_report(data.report, title, evaluation, reliability, Recognizer(model, decoder, dtype))
     return 0
 
 

@@ -1,64 +1,80 @@
 #!/usr/bin/env python3
-"""Write down the speech of audio files: a JSON document each, a line each."""
+"""Write down the speech of audio files: as JSON, text, subtitles or time-marked words."""
 
 from __future__ import annotations
 
 import argparse
 import json
 import os
+import sys
 from collections.abc import Sequence
 
-from deepspeech import cli
+from deepspeech import cli, formats
+from deepspeech.alignment import ForcedAligner
 from deepspeech.checkpoint import load_model
-from deepspeech.config import DecoderConfig, InferenceConfig
+from deepspeech.config import DecoderConfig, InferenceConfig, TranscriptConfig
 from deepspeech.decoder import make_decoder
 from deepspeech.device import inference_device, inference_format
 from deepspeech.errors import InputError
+from deepspeech.manifest import read_transcript
 from deepspeech.recognizer import Recognizer
+from deepspeech.words import Transcript
+
+SUBTITLES = {"srt": formats.srt, "vtt": formats.vtt}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = cli.parse(argv, __doc__, InferenceConfig, DecoderConfig, extend=add_arguments)
-    inference = arguments.make(InferenceConfig)
+    arguments = cli.parse(
+        argv, __doc__, TranscriptConfig, InferenceConfig, DecoderConfig, extend=add_arguments
+    )
+    output, inference = arguments.make(TranscriptConfig), arguments.make(InferenceConfig)
     files = [*arguments.values.get("files", ()), *arguments.values.get("audio_path", ())]
     if not files:
         raise InputError("no audio file; give one or more")
+    if len(files) > 1 and (output.align or output.format in SUBTITLES):
+        flag = "--align" if output.align else f"--format {output.format}"
+        raise InputError(f"{flag}: {len(files)} audio files; give one at a time")
     device = inference_device(inference.cuda)
     model = load_model(inference.model_path, device)
-    decoder = make_decoder(arguments.make(DecoderConfig), model.labels)
+    if output.align:
+        decoder = ForcedAligner(model.labels, read_transcript(output.align))
+    else:
+        decoder = make_decoder(arguments.make(DecoderConfig), model.labels)
     recognizer = Recognizer(model, decoder, inference_format(inference.half, device))
     for file in files:
-        print(json.dumps(document(recognizer, file, inference, "offsets" in arguments.values)), flush=True)
+        sys.stdout.write(render(recognizer, file, output, inference))
+        sys.stdout.flush()
     return 0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="*", help="audio files")
     parser.add_argument("--audio-path", nargs="+", metavar="FILE", help="audio files")
-    parser.add_argument(
-        "--offsets",
-        action="store_true",
-        help="tell where each character begins, in output frames and seconds",
-    )
 
 
-def document(recognizer: Recognizer, file: str, inference: InferenceConfig, offsets: bool) -> dict:
-    """The transcript in the form of deepspeech.pytorch."""
-    output = []
-    for hypothesis in recognizer.hypotheses([file])[0]:
-        output.append({"transcription": hypothesis.text})
-        if offsets:
-            seconds = [round(recognizer.seconds(offset), 3) for offset in hypothesis.offsets]
-            output[-1] |= {"offsets": hypothesis.offsets, "offsets_seconds": seconds}
-    return {
+def render(recognizer: Recognizer, file: str, output: TranscriptConfig, inference: InferenceConfig) -> str:
+    """The transcript of a file in the format that was asked for."""
+    if output.format == "text":
+        return recognizer.transcribe(file).text + "\n"
+    if output.format != "json":
+        words = recognizer.transcripts(file)[0].words
+        return formats.ctm(words, file) if output.format == "ctm" else SUBTITLES[output.format](words)
+    aligned = output.align is not None
+    offsets, timed = output.offsets or aligned, output.words or aligned
+    if timed:
+        transcripts = recognizer.transcripts(file)
+    else:
+        transcripts = [Transcript(hypothesis, []) for hypothesis in recognizer.hypotheses([file])[0]]
+    document = {
         "audio_path": file,
-        "output": output,
+        "output": formats.rows(transcripts, recognizer.seconds, offsets, timed),
         "_meta": {
             "acoustic_model": {"name": os.path.basename(inference.model_path)},
             "language_model": {"name": None},
             "decoder": {"lm": False, "alpha": None, "beta": None, "type": "greedy"},
         },
     }
+    return json.dumps(document) + "\n"
 
 
 if __name__ == "__main__":

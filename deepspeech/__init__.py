@@ -13,6 +13,7 @@ from deepspeech.metrics import char_errors, word_errors
 from deepspeech.model import DeepSpeech
 from deepspeech.recognizer import Recognizer
 from deepspeech.training import Trainer
+from deepspeech.words import Word
 
 # `python -m deepspeech.checkpoint` runs a module that this package imports: that is meant so
 warnings.filterwarnings("ignore", "'deepspeech.checkpoint' found in sys.modules", RuntimeWarning)
@@ -29,6 +30,7 @@ __all__ = [
     "Spectrogram",
     "SpectrogramDataset",
     "Trainer",
+    "Word",
     "char_errors",
     "load_audio",
     "load_model",

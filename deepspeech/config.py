@@ -318,3 +318,20 @@ class EvaluationConfig(Options):
     verbose: bool = option(False, "print every reference with its hypothesis")
     save_output: str | None = option(None, "file for the network's output, to tune beam search with")
     output: str | None = option(None, "CSV of references, hypotheses and error counts to write")
+    report: str | None = option(None, "HTML page on the errors to write")
+
+
+@dataclass(frozen=True)
+class TranscriptConfig(Options):
+    """Output"""
+
+    format: str = option(
+        "json",
+        "json (a document a line), text, subtitles (srt, vtt) or NIST's time-marked words (ctm)",
+        one_of("json", "text", "srt", "vtt", "ctm"),
+    )
+    offsets: bool = option(False, "tell where each character begins, in output frames and seconds")
+    words: bool = option(False, "tell the start, end and confidence of each word")
+    align: str | None = option(
+        None, "file with the transcript of the audio: tell its times instead of transcribing"
+    )

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from deepspeech.checkpoint import write_atomic
-from deepspeech.data import AudioDataLoader
-from deepspeech.decoder import Decoder
+from deepspeech.data import AudioDataLoader, Batch
+from deepspeech.decoder import Decoder, Hypothesis
 from deepspeech.loss import ctc_losses
 from deepspeech.metrics import ErrorCounts, char_errors, word_errors
 from deepspeech.model import DeepSpeech
+
+# Sees every batch with its log_probs (batch, frames, labels), their lengths and the hypotheses
+Observer = Callable[[Batch, Tensor, Tensor, list[list[Hypothesis]]], None]
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,7 @@ def evaluate(
     decoder: Decoder,
     dtype: torch.dtype = torch.float32,
     stop: Callable[[], bool] = lambda: False,
+    observers: Sequence[Observer] = (),
 ) -> Evaluation:
     """Transcribe every utterance of the loader and compare.
 
@@ -87,6 +92,7 @@ def evaluate(
         decoder: Its best hypothesis counts.
         dtype: Format of autocast; float32 for none.
         stop: Asked after every batch; True ends the evaluation early.
+        observers: Called with every batch.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -98,7 +104,10 @@ def evaluate(
             with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
                 log_probs, lengths = model(batch.features, batch.lengths)
             losses += ctc_losses(log_probs, lengths, batch, model.labels.blank).tolist()
-            for index, hypotheses in zip(batch.indices, decoder.decode(log_probs, lengths), strict=True):
+            decoded = decoder.decode(log_probs, lengths)
+            for observe in observers:
+                observe(batch, log_probs, lengths, decoded)
+            for index, hypotheses in zip(batch.indices, decoded, strict=True):
                 text = hypotheses[0].text
                 path, reference = corpus.corpus.utterances[index].audio_path, corpus.reference(index)
                 results[index] = compare(path, reference, " ".join(text.split()))

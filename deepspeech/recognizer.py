@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from deepspeech.audio import load_audio
 from deepspeech.checkpoint import load_model
 from deepspeech.decoder import Decoder, GreedyDecoder, Hypothesis
 from deepspeech.features import Spectrogram
 from deepspeech.model import DeepSpeech
+from deepspeech.words import Transcript, find_words, sound_levels
 
 
 class Recognizer:
@@ -53,20 +56,42 @@ class Recognizer:
         """
         return self.hypotheses([audio])[0][0]
 
-    @torch.inference_mode()
     def hypotheses(self, audios: Sequence[str | Path | np.ndarray]) -> list[list[Hypothesis]]:
         """All hypotheses for each of some recordings, best first; they run as one batch."""
-        rate = self.model.config.features.sample_rate
-        waveforms = [
-            torch.from_numpy(audio if isinstance(audio, np.ndarray) else load_audio(audio, rate))
-            for audio in audios
+        return self.decoder.decode(*self.log_probs([self._waveform(audio) for audio in audios]))
+
+    def transcripts(self, audio: str | Path | np.ndarray) -> list[Transcript]:
+        """All hypotheses for a recording, best first, with times and confidences of their words.
+
+        Raises:
+            InputError: The file cannot be read.
+        """
+        waveform = self._waveform(audio)
+        log_probs, lengths = self.log_probs([waveform])
+        levels = sound_levels(waveform, self.model.config.features.sample_rate)
+        return [
+            Transcript(
+                hypothesis, find_words(hypothesis, log_probs[0], levels, self.model.labels, self.seconds(1))
+            )
+            for hypothesis in self.decoder.decode(log_probs, lengths)[0]
         ]
-        lengths = torch.tensor([len(waveform) for waveform in waveforms], device=self.device)
-        padded = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True).to(self.device)
-        features, frames = self.spectrogram(padded, lengths)
+
+    @torch.inference_mode()
+    def log_probs(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """Run the network on waveforms (samples,): log-probabilities (batch, frames, labels), lengths."""
         with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
-            log_probs, frames = self.model(features, frames)
-        return self.decoder.decode(log_probs, frames)
+            return self.model(*self.features(waveforms))
+
+    def features(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """What the network sees of waveforms (samples,): (batch, bins, frames), and frame counts."""
+        lengths = torch.tensor([len(waveform) for waveform in waveforms], device=self.device)
+        rows = [torch.from_numpy(waveform) for waveform in waveforms]
+        return self.spectrogram(pad_sequence(rows, batch_first=True).to(self.device), lengths)
+
+    def _waveform(self, audio: str | Path | np.ndarray) -> np.ndarray:
+        if isinstance(audio, np.ndarray):
+            return audio
+        return load_audio(audio, self.model.config.features.sample_rate)
 
     def seconds(self, offset: int) -> float:
         """When an output frame, as in `Hypothesis.offsets`, begins."""

@@ -1,0 +1,153 @@
+"""Output of transcribe.py: JSON, text, subtitles, CTM."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import transcribe
+from deepspeech.checkpoint import save_checkpoint
+from deepspeech.config import ModelConfig
+from deepspeech.errors import InputError
+from deepspeech.formats import CUE_SECONDS, LINE_WIDTH, LINES, ctm, cues_of, srt, vtt
+from deepspeech.model import DeepSpeech
+from deepspeech.words import Word
+
+LABELS = ("_", "A", "B", "C", " ")
+
+
+def said(*words: tuple[str, float, float]) -> list[Word]:
+    return [Word(text, start, end, 0.5) for text, start, end in words]
+
+
+HELLO = said(("HELLO", 0.5, 0.9), ("WORLD", 1.0, 1.4), ("<B>", 3600.25, 3661.0))
+
+
+def test_srt():
+    assert srt(HELLO) == (
+        "1\n00:00:00,500 --> 00:00:01,400\nHELLO WORLD\n\n2\n01:00:00,250 --> 01:01:01,000\n<B>\n"
+    )
+    assert srt([]) == ""
+
+
+def test_vtt_escapes_text():
+    assert vtt(HELLO) == (
+        "WEBVTT\n\n00:00:00.500 --> 00:00:01.400\nHELLO WORLD\n\n01:00:00.250 --> 01:01:01.000\n&lt;B&gt;\n"
+    )
+    assert vtt([]) == "WEBVTT\n"
+
+
+def test_ctm():
+    lines = ctm(HELLO, "calls/my call.v1.wav").splitlines()
+    assert lines[0] == "my_call.v1 1 0.50 0.40 HELLO 0.500"
+    assert len(lines) == 3
+
+
+@st.composite
+def transcripts(draw):
+    steps = st.floats(0.01, 2.0)
+    words, now = [], 0.0
+    for length in draw(st.lists(st.integers(1, 60), min_size=1, max_size=60)):
+        start = now + draw(steps) - 0.01
+        now = start + draw(steps)
+        words.append(Word("x" * length, start, now, 1.0))
+    return words
+
+
+@given(transcripts())
+def test_subtitles_hold_all_words_within_their_limits(words):
+    cues = cues_of(words)
+    assert [word for cue in cues for word in cue] == words
+    blocks = srt(words).split("\n\n")
+    assert len(blocks) == len(cues)
+    for number, (block, cue) in enumerate(zip(blocks, cues, strict=True), start=1):
+        head, times, *lines = block.strip().split("\n")
+        assert head == str(number)
+        assert re.fullmatch(r"\d\d:\d\d:\d\d,\d{3} --> \d\d:\d\d:\d\d,\d{3}", times)
+        assert " ".join(lines).split() == [word.text for word in cue]
+        assert all(len(line) <= LINE_WIDTH or " " not in line for line in lines)
+        if len(cue) > 1:
+            assert len(lines) <= LINES
+            assert cue[-1].end - cue[0].start <= CUE_SECONDS
+
+
+def test_subtitles_end_at_pauses():
+    times = np.arange(20) * 0.5
+    words = [Word(f"W{i}", t, t + (0.2 if i == 9 else 0.45), 1.0) for i, t in enumerate(times.tolist())]
+    assert [len(cue) for cue in cues_of(words)] == [10, 10]  # not 14 and 6, as time allows
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A model that knows nothing, and two recordings."""
+    folder = tmp_path_factory.mktemp("formats")
+    torch.manual_seed(0)
+    model = DeepSpeech(ModelConfig(hidden_size=16, hidden_layers=1, labels=LABELS))
+    save_checkpoint(folder / "model.pth", model)
+    for name in "ab":
+        noise = 0.1 * np.random.default_rng(0).standard_normal(24000)
+        soundfile.write(folder / f"{name}.wav", noise, 16000)
+    (folder / "text.txt").write_text("AB\nCAB A\n")
+    return folder
+
+
+class TestScript:
+    @pytest.fixture
+    def run(self, folder, capsys):
+        def run(*arguments: str, files: str = "a") -> str:
+            paths = [str(folder / f"{name}.wav") for name in files]
+            transcribe.main([*paths, "--model-path", str(folder / "model.pth"), *arguments])
+            return capsys.readouterr().out
+
+        return run
+
+    def test_words_in_json(self, run):
+        plain, timed = (json.loads(run(*flags))["output"][0] for flags in ([], ["--words"]))
+        assert plain == {"transcription": timed["transcription"]}
+        assert [word["text"] for word in timed["words"]] == timed["transcription"].split()
+        assert all(0 <= word["start"] < word["end"] <= 1.53 for word in timed["words"])
+
+    def test_align_tells_times_of_words_and_characters(self, run, folder):
+        (row,) = json.loads(run("--align", str(folder / "text.txt")))["output"]
+        assert row["transcription"] == "AB CAB A"
+        assert [word["text"] for word in row["words"]] == ["AB", "CAB", "A"]
+        assert len(row["offsets"]) == len(row["offsets_seconds"]) == len("AB CAB A")
+        assert row["offsets"] == sorted(set(row["offsets"]))
+
+    def test_every_format_tells_the_aligned_words(self, run, folder):
+        align = "--align", str(folder / "text.txt")
+        assert run(*align, "--format", "text") == "AB CAB A\n"
+        assert [line.split()[4] for line in run(*align, "--format", "ctm").splitlines()] == ["AB", "CAB", "A"]
+        for form in ("srt", "vtt"):
+            assert run(*align, "--format", form).endswith("\nAB CAB A\n")
+
+    def test_several_files(self, run):
+        assert len(run("--format", "text", files="ab").splitlines()) == 2
+        assert [json.loads(line)["audio_path"][-5:] for line in run(files="ab").splitlines()] == [
+            "a.wav",
+            "b.wav",
+        ]
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["--format", "srt"], "--format srt: 2 audio files; give one at a time"),
+            (["--align", "text.txt"], "--align: 2 audio files; give one at a time"),
+            (["--format", "docx"], "--format docx: must be one of"),
+        ],
+    )
+    def test_mistakes(self, run, arguments, message):
+        with pytest.raises(InputError, match=message):
+            run(*arguments, files="ab")
+
+    def test_a_transcript_in_other_letters(self, run, folder):
+        (folder / "lower.txt").write_text("ab")
+        with pytest.raises(InputError, match="'a', 'b'"):
+            run("--align", str(folder / "lower.txt"))

@@ -46,12 +46,13 @@ class BeamCTCDecoder:
     def __init__(
         self,
         labels: Labels,
-        config: DecoderConfig = DecoderConfig(decoder="beam"),
+        config: DecoderConfig | None = None,
         language_model: LanguageModel | None = None,
     ) -> None:
+        config = config or DecoderConfig(decoder="beam")
         if config.top_paths > config.beam_width:
             raise InputError(
-                f"--top-paths {config.top_paths}: more than --beam-width {config.beam_width} keeps; widen the beam"
+                f"--top-paths {config.top_paths}: more than --beam-width {config.beam_width}; widen the beam"
             )
         if config.lm_open and not config.lm_path:
             raise InputError("--lm-open: there is no language model; pass --lm-path")

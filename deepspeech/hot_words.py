@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels, UnknownCharacters
 
@@ -25,6 +27,7 @@ class HotWords:
     """
 
     def __init__(self, text: str, labels: Labels) -> None:
+        self.labels = labels
         self.boosts: dict[str, float] = {}
         for entry in filter(str.strip, text.split(",")):
             phrase, _, number = entry.rpartition(":")
@@ -49,16 +52,24 @@ class HotWords:
                 part = phrase[:length]
                 self._credits[part] = max(credit, self._credits.get(part, 0.0))
 
+        self._gains: dict[State, np.ndarray] = {}
+
     start: State = ("",)
 
-    def step(self, state: State, character: str) -> tuple[State, float]:
-        """The state after one more character, and what the character adds to the score."""
+    def step(self, state: State, character: str) -> State:
+        """The state after one more character."""
         after = tuple(part + character for part in state if part + character in self._credits)
-        gain = self._credit(after) - self._credit(state)
-        if character == " ":
-            gain += sum(self.boosts.get(part, 0.0) for part in state)
-            after += ("",)
-        return after, gain
+        return (*after, "") if character == " " else after
+
+    def gains(self, state: State) -> np.ndarray:
+        """What each label (labels,) adds to the score when it comes next."""
+        if state not in self._gains:
+            gains = np.array([self._credit(self.step(state, label)) for label in self.labels])
+            gains -= self._credit(state)
+            if " " in self.labels:
+                gains[self.labels.index(" ")] += sum(self.boosts.get(part, 0.0) for part in state)
+            self._gains[state] = gains
+        return self._gains[state]
 
     def score(self, text: str) -> float:
         """The boosts of a whole text."""

@@ -181,7 +181,7 @@ def _load(path: str | Path, tokens: Sequence[str]) -> Any:
         with _silence():
             return KenLM(str(path), Dictionary(list(tokens)))
     except RuntimeError as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = " ".join(str(error).split()).rpartition("Exception. ")[2][:200]
         raise InputError(f"--lm-path {path}: damaged language model: {reason}; build it again") from None
 
 

@@ -20,6 +20,7 @@ from deepspeech.labels import Labels
 from deepspeech.language_model import SPACE, LanguageModel
 
 NONE = float("-inf")
+LETTER_GAINS_KEPT = 50_000  # 12 MB of them
 
 
 @dataclass(slots=True, eq=False)
@@ -66,16 +67,26 @@ class PrefixSearch:
         language_model: LanguageModel | None = None,
         hot_words: HotWords | None = None,
     ) -> None:
-        self.labels, self.config, self.language_model, self.hot_words = (
-            labels,
-            config,
-            language_model,
-            hot_words,
-        )
+        self.labels, self.config = labels, config
+        self.language_model, self.hot_words = language_model, hot_words
         self.space = labels.index(" ") if " " in labels else -1
         spellings = language_model.spellings.values() if language_model else ()
         self.vocabulary = set(map(labels.decode, spellings)) | (hot_words.words if hot_words else set())
-        self.parts = {word[:length] for word in self.vocabulary for length in range(len(word) + 1)}
+        self.outlook = self._outlooks() if language_model else {}
+        self._known_letter_gains: dict[str, np.ndarray] = {}
+
+    def _outlooks(self) -> dict[str, float]:
+        """The log-probability of the best word that begins with a part of one, for every part.
+
+        Lent to a word under way, so that it competes with words that have paid already.
+        """
+        outlook: dict[str, float] = {}
+        start, least = self.language_model.start(), self.config.lm_unknown if self.config.lm_open else NONE
+        for word in self.vocabulary:
+            score = max(self._word_score(start, word)[1], least)
+            for length in range(1, len(word) + 1):
+                outlook[word[:length]] = max(score, outlook.get(word[:length], NONE))
+        return outlook | {"": 0.0}
 
     def __call__(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """Hypotheses of one utterance (frames, labels), best first; -inf rules a label out."""
@@ -89,7 +100,8 @@ class PrefixSearch:
         lm_state = self.language_model.start() if self.language_model else None
         # As if a space had been written before, so that none is written at the begin
         label = self.space if self.space >= 0 else self.labels.blank
-        return self._with_gains(Prefix(None, label, "", 0.0, "", lm_state, HotWords.start, np.zeros(0)))
+        gains = self._gains("", lm_state, HotWords.start)
+        return Prefix(None, label, "", 0.0, "", lm_state, HotWords.start, gains)
 
     def _step(self, beam: Beam, frame: np.ndarray) -> Beam:
         """One frame (labels,): every prefix stays as it is or grows by a label."""
@@ -139,55 +151,54 @@ class PrefixSearch:
         )
 
     def _child(self, prefix: Prefix, label: int) -> Prefix:
-        if label not in prefix.children:
-            character = self.labels[label]
-            word, lm_state = prefix.word + character, prefix.lm_state
-            if label == self.space:
-                word = ""
-            if self.language_model and self.language_model.unit == "character":
-                lm_state, _ = self.language_model.score(lm_state, label)
-            elif self.language_model and label == self.space:
-                lm_state, _ = self._word_score(lm_state, prefix.word)
-            hot_state = prefix.hot_state
-            if self.hot_words:
-                hot_state, _ = self.hot_words.step(hot_state, character)
-            prefix.children[label] = self._with_gains(
-                Prefix(
-                    parent=prefix,
-                    label=label,
-                    text=prefix.text + character,
-                    bonus=prefix.bonus + float(prefix.gains[label]),
-                    word=word,
-                    lm_state=lm_state,
-                    hot_state=hot_state,
-                    gains=prefix.gains,
-                )
-            )
-        return prefix.children[label]
+        if label in prefix.children:
+            return prefix.children[label]
+        character = self.labels[label]
+        word, lm_state, hot_state = prefix.word + character, prefix.lm_state, prefix.hot_state
+        if self.language_model and self.language_model.unit == "character":
+            lm_state, _ = self.language_model.score(lm_state, label)
+        elif self.language_model and label == self.space:
+            lm_state, _ = self._word_score(lm_state, prefix.word)
+        if self.hot_words:
+            hot_state = self.hot_words.step(hot_state, character)
+        if label == self.space:
+            word = ""
+        bonus = prefix.bonus + float(prefix.gains[label])
+        gains = self._gains(word, lm_state, hot_state)
+        child = Prefix(prefix, label, prefix.text + character, bonus, word, lm_state, hot_state, gains)
+        prefix.children[label] = child
+        return child
 
-    def _with_gains(self, prefix: Prefix) -> Prefix:
-        """Find what each next label is worth after a prefix."""
+    def _gains(self, word: str, lm_state: Any, hot_state: HotState) -> np.ndarray:
+        """What each next label adds to the bonus of a prefix in this state."""
         gains = np.zeros(len(self.labels))
         if self.language_model and self.language_model.unit == "character":
-            gains += self.config.alpha * self._character_scores(prefix.lm_state)
+            gains += self.config.alpha * self._character_scores(lm_state)
             if self.space >= 0:
                 gains[self.space] += self.config.beta
         elif self.language_model:
-            # A word that leaves the vocabulary pays at once, so that it competes fairly
-            unknown = self.config.alpha * self.config.lm_unknown if self.config.lm_open else NONE
-            if prefix.word in self.parts:
-                inside = [prefix.word + character in self.parts for character in self.labels]
-                gains[~np.array(inside)] = unknown
-            if prefix.word:
-                score = self._word_score(prefix.lm_state, prefix.word)[1]
-                paid = prefix.word not in self.parts
-                closed_out = prefix.word not in self.vocabulary and not self.config.lm_open
-                gains[self.space] = NONE if closed_out else 0 if paid else self.config.alpha * score
-                gains[self.space] += self.config.beta
+            gains += self._letter_gains(word)
+            if word in self.vocabulary:
+                score = self._word_score(lm_state, word)[1]
+                gains[self.space] = self.config.alpha * (score - self.outlook[word]) + self.config.beta
         if self.hot_words:
-            gains += [self.hot_words.step(prefix.hot_state, character)[1] for character in self.labels]
-        prefix.gains = gains
-        return prefix
+            gains += self.hot_words.gains(hot_state)
+        return gains
+
+    def _letter_gains(self, word: str) -> np.ndarray:
+        """What the vocabulary says of each label after the begin of a word, unless that is a word."""
+        if word not in self._known_letter_gains:
+            gains = np.zeros(len(self.labels))
+            if word in self.outlook:  # else it has left the vocabulary before, and paid
+                after = [self.outlook.get(word + label, self.config.lm_unknown) for label in self.labels]
+                gains = self.config.alpha * (np.array(after) - self.outlook[word])
+                if not self.config.lm_open:
+                    gains[[word + label not in self.outlook for label in self.labels]] = NONE
+            gains[self.space] += self.config.beta
+            if len(self._known_letter_gains) >= LETTER_GAINS_KEPT:
+                self._known_letter_gains.clear()
+            self._known_letter_gains[word] = gains
+        return self._known_letter_gains[word]
 
     def _word_score(self, state: Any, word: str) -> tuple[Any, float]:
         model = self.language_model

@@ -13,16 +13,14 @@ from deepspeech.config import DecoderConfig, EvaluationConfig, InferenceConfig
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.decoder import make_decoder
 from deepspeech.device import inference_device, inference_format
-from deepspeech.errors import InputError
 from deepspeech.evaluation import evaluate
 from deepspeech.manifest import load_corpus
+from deepspeech.saved_output import SavedOutput
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = cli.parse(argv, __doc__, EvaluationConfig, InferenceConfig, DecoderConfig)
     data, inference = arguments.make(EvaluationConfig), arguments.make(InferenceConfig)
-    if data.save_output:
-        raise InputError(f"--save-output {data.save_output}: not there yet; leave the flag out")
     device = inference_device(inference.cuda)
     dtype = inference_format(inference.half, device)
     model = load_model(inference.model_path, device)
@@ -39,8 +37,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     loader = AudioDataLoader(
         dataset, sampler, data.num_workers, data.skip_faulty, pin_memory=device.type == "cuda"
     )
+    output = SavedOutput(model.labels)
+    observe = {"observe": output.add} if data.save_output else {}
     with torch.inference_mode():
-        evaluation = evaluate(model, loader, decoder, dtype)
+        evaluation = evaluate(model, loader, decoder, dtype, **observe)
+    if data.save_output:
+        output.write(data.save_output)
 
     if data.verbose:
         for result in evaluation.results:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from deepspeech import cli
 from deepspeech.checkpoint import load_model
 from deepspeech.config import DecoderConfig, InferenceConfig
-from deepspeech.decoder import make_decoder
+from deepspeech.decoder import description, make_decoder
 from deepspeech.device import inference_device, inference_format
 from deepspeech.errors import InputError
 from deepspeech.recognizer import Recognizer
@@ -55,8 +55,7 @@ def document(recognizer: Recognizer, file: str, inference: InferenceConfig, offs
         "output": output,
         "_meta": {
             "acoustic_model": {"name": os.path.basename(inference.model_path)},
-            "language_model": {"name": None},
-            "decoder": {"lm": False, "alpha": None, "beta": None, "type": "greedy"},
+            **description(recognizer.decoder),
         },
     }
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -51,6 +52,17 @@ def make_decoder(config: DecoderConfig, labels: Labels) -> Decoder:
             flag = name.replace("_", "-")
             raise InputError(f"--{flag} {value}: greedy decoding has no use for it; pass --decoder beam")
     return GreedyDecoder(labels)
+
+
+def description(decoder: Decoder) -> dict[str, dict[str, Any]]:
+    """What deepspeech.pytorch's transcripts say of the decoder and its language model."""
+    config = getattr(decoder, "config", DecoderConfig())
+    lm = config.lm_path is not None
+    weights = {"alpha": config.alpha if lm else None, "beta": config.beta if lm else None}
+    return {
+        "language_model": {"name": os.path.basename(config.lm_path) if lm else None},
+        "decoder": {"lm": lm, **weights, "type": config.decoder},
+    }
 
 
 class GreedyDecoder:

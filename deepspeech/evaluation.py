@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
 from deepspeech.checkpoint import write_atomic
-from deepspeech.data import AudioDataLoader
+from deepspeech.data import AudioDataLoader, Batch
 from deepspeech.decoder import Decoder
 from deepspeech.loss import ctc_losses
 from deepspeech.metrics import ErrorCounts, char_errors, word_errors
@@ -78,6 +79,7 @@ def evaluate(
     decoder: Decoder,
     dtype: torch.dtype = torch.float32,
     stop: Callable[[], bool] = lambda: False,
+    observe: Callable[[Batch, Tensor, Tensor], object] = lambda batch, log_probs, lengths: None,
 ) -> Evaluation:
     """Transcribe every utterance of the loader and compare.
 
@@ -87,6 +89,7 @@ def evaluate(
         decoder: Its best hypothesis counts.
         dtype: Format of autocast; float32 for none.
         stop: Asked after every batch; True ends the evaluation early.
+        observe: Is shown every batch with its log-probabilities and their lengths.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -97,6 +100,7 @@ def evaluate(
             batch = batch.to(device)
             with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
                 log_probs, lengths = model(batch.features, batch.lengths)
+            observe(batch, log_probs, lengths)
             losses += ctc_losses(log_probs, lengths, batch, model.labels.blank).tolist()
             for index, hypotheses in zip(batch.indices, decoder.decode(log_probs, lengths), strict=True):
                 text = hypotheses[0].text

@@ -15,20 +15,18 @@ from deepspeech.corpus import load_corpus
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.decoder import make_decoder
 from deepspeech.device import inference_device, inference_format
-from deepspeech.errors import InputError
 from deepspeech.evaluation import evaluate
 from deepspeech.recognizer import Recognizer
 from deepspeech.report import Reliability, write_report
+from deepspeech.saved_output import SavedOutput
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = cli.parse(argv, __doc__, EvaluationConfig, InferenceConfig, DecoderConfig)
     data, inference = arguments.make(EvaluationConfig), arguments.make(InferenceConfig)
-    if data.save_output:
-        raise InputError(f"--save-output {data.save_output}: not there yet; leave the flag out")
-    for flag, path in (("--output", data.output), ("--report", data.report)):
-        if path:
-            check_writable(os.path.dirname(path) or ".", flag)
+    for name in ("output", "report", "save_output"):
+        if path := getattr(data, name):
+            check_writable(os.path.dirname(path) or ".", f"--{name.replace('_', '-')}")
     device = inference_device(inference.cuda)
     dtype = inference_format(inference.half, device)
     model = load_model(inference.model_path, device)
@@ -45,11 +43,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     loader = AudioDataLoader(
         dataset, sampler, data.num_workers, data.skip_faulty, pin_memory=device.type == "cuda"
     )
-    reliability = Reliability(dataset)
+    reliability, saved = Reliability(dataset), SavedOutput(model.labels)
+    observers = [reliability.observe] if data.report else []
+    observers += [saved.observe] if data.save_output else []
     with torch.inference_mode():
-        evaluation = evaluate(
-            model, loader, decoder, dtype, observers=[reliability.observe] if data.report else []
-        )
+        evaluation = evaluate(model, loader, decoder, dtype, observers=observers)
+    if data.save_output:
+        saved.write(data.save_output)
 
     if data.verbose:
         for result in evaluation.results:

@@ -13,7 +13,7 @@ from deepspeech import cli, formats
 from deepspeech.alignment import ForcedAligner
 from deepspeech.checkpoint import load_model
 from deepspeech.config import DecoderConfig, InferenceConfig, TranscriptConfig
-from deepspeech.decoder import make_decoder
+from deepspeech.decoder import description, make_decoder
 from deepspeech.device import inference_device, inference_format
 from deepspeech.errors import InputError
 from deepspeech.manifest import read_transcript
@@ -70,8 +70,7 @@ def render(recognizer: Recognizer, file: str, output: TranscriptConfig, inferenc
         "output": formats.rows(transcripts, recognizer.seconds, offsets, timed),
         "_meta": {
             "acoustic_model": {"name": os.path.basename(inference.model_path)},
-            "language_model": {"name": None},
-            "decoder": {"lm": False, "alpha": None, "beta": None, "type": "greedy"},
+            **description(recognizer.decoder),
         },
     }
     return json.dumps(document) + "\n"

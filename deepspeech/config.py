@@ -296,12 +296,32 @@ class DecoderConfig(Options):
     decoder: str = option("greedy", "greedy or beam", one_of("greedy", "beam"))
     beam_width: int = option(10, "hypotheses that beam search keeps", POSITIVE)
     top_paths: int = option(1, "hypotheses that beam search returns", POSITIVE)
-    lm_path: str | None = option(None, "KenLM language model for beam search")
-    alpha: float = option(0.8, "weight of the language model")
-    beta: float = option(1.0, "bonus for every word")
+    lm_path: str | None = option(None, "language model of beam search: ARPA file or KenLM binary")
+    lm_unit: str = option("word", "its tokens: word or character", one_of("word", "character"))
+    lm_open: bool = option(False, "let words through that the language model does not know")
+    lm_unknown: float = option(-15.0, "log-probability of such a word, in place of the model's own")
+    alpha: float = option(0.8, "weight of the language model's log-probability")
+    beta: float = option(1.0, "bonus for every word, with a language model")
+    hot_words: str | None = option(
+        None,
+        "words and phrases with what each adds to the score (5 is much)",
+        metavar="WORD:BOOST,PHRASE OF WORDS:BOOST",
+    )
     cutoff_top_n: int = option(40, "labels of a frame that beam search looks at, at most", POSITIVE)
     cutoff_prob: float = option(1.0, "and as many as sum up to this probability", POSITIVE)
     lm_workers: int = option(1, "processes of beam search", POSITIVE)
+
+
+@dataclass(frozen=True)
+class TuningConfig(Options):
+    """Tuning"""
+
+    trials: int = option(60, "pairs of alpha and beta to try", POSITIVE)
+    alpha_range: tuple[float, float] = option((0.0, 3.0), "where to look for alpha", nargs=2, metavar="A")
+    beta_range: tuple[float, float] = option((-2.0, 5.0), "where to look for beta", nargs=2, metavar="B")
+    study: str | None = option(None, "SQLite file that keeps the trials; one that exists is gone on with")
+    plot: str | None = option(None, "PNG of the WER over alpha and beta to write")
+    seed: int = option(123456, "seed of the search", NOT_NEGATIVE)
 
 
 @dataclass(frozen=True)

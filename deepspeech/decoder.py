@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -19,7 +20,9 @@ class Hypothesis:
 
     text: str
     offsets: list[int]  # output frame at which each character of the text begins
-    score: float  # log-probability of the path
+    score: float  # what the decoder ranked by; greedy: log-probability of the path
+    acoustic_score: float = 0.0  # log-probability by the network
+    lm_score: float = 0.0  # log-probability by the language model, before its weight
 
 
 class Decoder(Protocol):
@@ -38,11 +41,28 @@ def make_decoder(config: DecoderConfig, labels: Labels) -> Decoder:
     """The decoder that was asked for.
 
     Raises:
-        InputError: It was beam search.
+        InputError: The flags contradict each other, or beam search cannot be set up.
     """
     if config.decoder == "beam":
-        raise InputError("--decoder beam: beam search is not there yet; leave the flag out")
+        from deepspeech.beam import BeamCTCDecoder  # which builds on this module
+
+        return BeamCTCDecoder(labels, config)
+    for name in ("lm_path", "hot_words"):
+        if value := getattr(config, name):
+            flag = name.replace("_", "-")
+            raise InputError(f"--{flag} {value}: greedy decoding has no use for it; pass --decoder beam")
     return GreedyDecoder(labels)
+
+
+def description(decoder: Decoder) -> dict[str, dict[str, Any]]:
+    """What deepspeech.pytorch's transcripts say of the decoder and its language model."""
+    config = getattr(decoder, "config", DecoderConfig())
+    lm = config.lm_path is not None
+    weights = {"alpha": config.alpha if lm else None, "beta": config.beta if lm else None}
+    return {
+        "language_model": {"name": os.path.basename(config.lm_path) if lm else None},
+        "decoder": {"lm": lm, **weights, "type": config.decoder},
+    }
 
 
 class GreedyDecoder:
@@ -67,4 +87,4 @@ class GreedyDecoder:
 
     def _hypothesis(self, ids: Tensor, score: float) -> Hypothesis:
         offsets = (ids >= 0).nonzero().flatten()
-        return Hypothesis(self.labels.decode(ids[offsets].tolist()), offsets.tolist(), score)
+        return Hypothesis(self.labels.decode(ids[offsets].tolist()), offsets.tolist(), score, score)

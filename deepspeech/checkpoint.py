@@ -201,11 +201,15 @@ def export_v2(path: str | Path, target: str | Path) -> None:
     content = load_checkpoint(path)
     build_model(content, path)
     training = None if content["imported"] else content["training"]
+    try:
+        exported = import_v2.export(content["config"], content["state_dict"], training)
+    except (KeyError, TypeError) as error:
+        raise InputError(f"{path}: damaged checkpoint: its training state: {error}") from None
     buffer = io.BytesIO()
-    torch.save(import_v2.export(content["config"], content["state_dict"], training), buffer)
+    torch.save(exported, buffer)
     write_atomic(target, buffer.getbuffer())
     print(f"{target}: a model of deepspeech.pytorch 2.x")
-    for note in import_v2.losses_of_export(content["config"]):
+    for note in import_v2.caveats(content["config"]):
         print(f"Note: {note}")
 
 

@@ -178,8 +178,8 @@ def _results(values: list[float]) -> Tensor:
     return torch.tensor(values + [0.0] * (EPOCHS - len(values)))
 
 
-def losses_of_export(config: ModelConfig) -> list[str]:
-    """What the original will do in another way with an exported model."""
+def caveats(config: ModelConfig) -> list[str]:
+    """What the original does in another way with an exported model."""
     found = []
     if config.features.periodic:
         found.append("its window is periodic, the original's symmetric: features differ slightly")

@@ -123,7 +123,10 @@ def _finetune(arguments: Arguments, training: TrainingConfig) -> Start:
     kept = [name for name in layers(model.config) if name not in new]
     _note(f"Kept from {source}: {', '.join(kept)}" + (f"; new: {', '.join(new)}" if new else ""))
     if labels != old.labels:
-        _note(f"The output layer writes {len(labels)} labels, before it wrote {len(old.labels)}")
+        known = 0 if training.drop_layers else len(set(labels) & set(old.labels))
+        _note(
+            f"The output layer writes {len(labels)} labels; {known} of them it knew among {len(old.labels)}"
+        )
     return Start(model, new, source)
 
 

@@ -25,8 +25,9 @@ def transfer(source: DeepSpeech, labels: Labels, drop_layers: int = 0) -> tuple[
 
     Args:
         source: The trained network.
-        labels: What the new one shall write. If they differ, the output layer is made anew.
-        drop_layers: How many layers, from the output, are made anew in any case. With more than
+        labels: What the new one shall write. If they differ, the output layer is made anew, but
+            labels of both alphabets, the blank always, begin with the weights that they had.
+        drop_layers: How many layers, from the output, are made anew from nothing. With more than
             the output layer goes the normalisation before it, which knows the old ones' outputs.
 
     Returns:
@@ -48,6 +49,11 @@ def transfer(source: DeepSpeech, labels: Labels, drop_layers: int = 0) -> tuple[
     model = DeepSpeech(replace(source.config, labels=labels.characters))
     kept = {name: value for name, value in source.state_dict().items() if not belongs(name, new)}
     model.load_state_dict(kept, strict=False)
+    if not drop_layers:
+        output, trained = (each.fc[0].module[1].weight.detach() for each in (model, source))
+        for row, label in enumerate(labels):
+            if label in source.labels:
+                output[row] = trained[source.labels.index(label)]
     return model, new
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from conftest import SHARED, load_script, make_corpus, tiny_model
 
-from deepspeech import Labels, load_model
+from deepspeech import GreedyDecoder, Labels, load_model
 from deepspeech.checkpoint import save_checkpoint
 from deepspeech.errors import InputError
 from deepspeech.transfer import freeze, layers, transfer
@@ -51,6 +51,27 @@ def test_layers_that_fit_are_kept_and_the_last_ones_are_new(labels, drop, bidire
     made = {name for name in model.state_dict() if name.startswith(tuple(f"{each}." for each in new))}
     counters = {name for name in made if name.endswith("num_batches_tracked")}
     assert equal(model, source) - counters == model.state_dict().keys() - made
+
+
+def test_characters_of_both_alphabets_keep_their_weights(labels):
+    source = tiny_model(labels)
+    target = Labels(["É", "B", "_", "A"])
+    old, new = source.fc[0].module[1].weight, transfer(source, target)[0].fc[0].module[1].weight
+    assert torch.equal(new[1:], old[[labels.index(label) for label in "B_A"]])
+    dropped = transfer(source, target, 1)[0].fc[0].module[1].weight
+    assert not any(torch.equal(row, new[index]) for index, row in enumerate(dropped))
+
+
+def test_the_same_letters_in_another_order_give_the_same_text(labels):
+    source = tiny_model(labels)
+    turned = transfer(source, Labels(["Z", *labels.characters[:27], " "]))[0].eval()
+    features, lengths = torch.randn(1, 161, 60), torch.tensor([60])
+    with torch.inference_mode():
+        first, second = (
+            GreedyDecoder(model.labels).decode(*model(features, lengths))[0][0] for model in (source, turned)
+        )
+    assert first.text == second.text
+    assert first.offsets == second.offsets
 
 
 def test_the_same_labels_keep_everything_and_another_order_does_not(labels):
@@ -131,7 +152,8 @@ def test_finetuning_for_another_script(tmp_path, labels, language, capsys):
     assert load_script("train.py").main([*flags, "--freeze-epochs", "1"]) == 0
     printed = capsys.readouterr().err
     assert f"Kept from {tmp_path / 'english.pth'}: conv, rnns.0, rnns.1; new: fc.0.module.1" in printed
-    assert f"The output layer writes {len(characters)} labels, before it wrote 29" in printed
+    known = len(set(Labels(characters)) & set(labels))
+    assert f"The output layer writes {len(characters)} labels; {known} of them it knew among 29" in printed
     model = load_model(tmp_path / "models" / "deepspeech_final.pth")
     assert model.labels == Labels(characters)
     assert model.labels.blank == characters.index("_")
@@ -161,3 +183,23 @@ def digits(folder, speakers, train, dev):
     sizes = ["--train", str(train), "--dev", str(dev), "--recordings", str(recordings)]
     subprocess.run(script + sizes, check=True, capture_output=True)
     return ["--train-manifest", str(folder / "train.csv"), "--val-manifest", str(folder / "dev.csv")]
+
+
+@pytest.mark.slow
+def test_transfer_helps(tmp_path, shared):
+    """After one epoch on two other speakers and another alphabet its loss is below that from scratch."""
+    letters = sorted(set("ZERO ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE"))
+    (tmp_path / "labels.json").write_text(json.dumps(["_", *reversed(letters)]), encoding="utf-8")
+    train = load_script("train.py").main
+    common = ["--adam", "--lr", "2e-3", "--batch-size", "4", "--num-workers", "0", "--no-cuda", "--seed", "1"]
+    new = ["--hidden-size", "48", "--hidden-layers", "1", "--rnn-type", "gru"]
+    first = digits(tmp_path / "first", ["george", "jackson"], 60, 4)
+    train([*first, *common, *new, "--epochs", "2", "--save-folder", str(tmp_path / "trained")])
+    second = digits(tmp_path / "second", ["lucas", "nicolas"], 24, 8)
+    second += [*common, "--labels-path", str(tmp_path / "labels.json"), "--epochs", "1"]
+    train([*second, *new, "--save-folder", str(tmp_path / "scratch")])
+    weights = ["--continue-from", str(tmp_path / "trained" / "deepspeech_final.pth"), "--finetune"]
+    train([*second, *weights, "--save-folder", str(tmp_path / "transfer")])
+    scratch, transfer = history(tmp_path / "scratch")[0], history(tmp_path / "transfer")[0]
+    assert transfer["train_loss"] < scratch["train_loss"]
+    assert transfer["val_loss"] < scratch["val_loss"]

@@ -89,7 +89,7 @@ CASES = {
     "other labels": train(
         "train.csv",
         f"--labels-path @/other.json: {MODEL} has other labels",
-        more=f"--hidden-size 12 --labels-path @/other.json --continue-from {MODEL}",
+        more=f"--hidden-size 12 --hidden-layers 2 --labels-path @/other.json --continue-from {MODEL}",
     ),
     "no space left": train(
         "train.csv",

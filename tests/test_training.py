@@ -220,6 +220,7 @@ def test_checkpoints_of_a_longer_training_do_not_push_new_ones_out(corpus, tmp_p
     assert [path.name for path in checkpoints(tmp_path)] == ["deepspeech_checkpoint_epoch_2.pth", later.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"adam": True, "schedule": "cosine"}, {"grad_accumulation": 2}])
 def test_going_on_from_any_checkpoint_equals_never_having_stopped(corpus, tmp_path, labels, options):
     """Two epochs of six batches: shortest first, then shuffled."""

@@ -216,7 +216,7 @@ class Trainer:
             val_loss=evaluation.loss,
             wer=evaluation.words.rate,
             cer=evaluation.characters.rate,
-            learning_rate=self.optimizer.param_groups[0]["lr"],
+            learning_rate=learning_rate(config, progress.epoch, share=1.0),
             seconds=progress.seconds,
             audio_seconds=progress.audio_seconds,
             data_wait=progress.wait / max(progress.seconds, 1e-9),

@@ -10,11 +10,11 @@ from conftest import TinyCorpus, tiny_model, write_rows
 from deepspeech import load_model
 from deepspeech.checkpoint import checkpoints, load_checkpoint
 from deepspeech.config import TrainingConfig
+from deepspeech.corpus import load_corpus
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.decoder import GreedyDecoder
 from deepspeech.errors import InputError
 from deepspeech.evaluation import evaluate
-from deepspeech.manifest import load_corpus
 from deepspeech.training import Trainer, learning_rate
 
 
@@ -220,6 +220,7 @@ def test_checkpoints_of_a_longer_training_do_not_push_new_ones_out(corpus, tmp_p
     assert [path.name for path in checkpoints(tmp_path)] == ["deepspeech_checkpoint_epoch_2.pth", later.name]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"adam": True, "schedule": "cosine"}, {"grad_accumulation": 2}])
 def test_going_on_from_any_checkpoint_equals_never_having_stopped(corpus, tmp_path, labels, options):
     """Two epochs of six batches: shortest first, then shuffled."""

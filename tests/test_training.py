@@ -10,11 +10,11 @@ from conftest import TinyCorpus, tiny_model, write_rows
 from deepspeech import load_model
 from deepspeech.checkpoint import checkpoints, load_checkpoint
 from deepspeech.config import TrainingConfig
+from deepspeech.corpus import load_corpus
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.decoder import GreedyDecoder
 from deepspeech.errors import InputError
 from deepspeech.evaluation import evaluate
-from deepspeech.manifest import load_corpus
 from deepspeech.training import Trainer, learning_rate
 
 

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 import test as test_script
 from deepspeech.checkpoint import save_checkpoint
 from deepspeech.config import ModelConfig
+from deepspeech.corpus import Corpus
 from deepspeech.data import Batch, SpectrogramDataset
 from deepspeech.decoder import Hypothesis
 from deepspeech.evaluation import compare
 from deepspeech.labels import Labels
-from deepspeech.manifest import Corpus
 from deepspeech.metrics import word_errors
 from deepspeech.model import DeepSpeech
 from deepspeech.report import Reliability, align_words, by_length, confusions

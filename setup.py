@@ -34,8 +34,10 @@ setup(
     license="MIT",
     license_files=["LICENSE"],
     packages=["deepspeech"],
+    package_data={"deepspeech": ["templates/*.html"]},
     python_requires=">=3.11",
     install_requires=[
+        "jinja2>=3.1",
         "matplotlib>=3.8",
         "numpy>=1.26",
         "python-Levenshtein>=0.25",

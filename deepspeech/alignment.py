@@ -69,7 +69,7 @@ def forced_align(log_probs: Tensor, targets: Sequence[int], blank: int) -> tuple
     except (ImportError, OSError, RuntimeError) as error:  # it is missing, or built for another torch
         raise InputError(
             f"alignment needs a torchaudio that fits torch {torch.__version__}: "
-            f"{' '.join(str(error).split())[:200]}; install it with `pip install -U torch torchaudio`"
+            f"{' '.join(str(error).split())[:200]}; pip install 'torch>=2.11,<2.15' 'torchaudio>=2.11'"
         ) from None
     needed = len(targets) + sum(left == right for left, right in pairwise(targets))
     if len(log_probs) < needed:

@@ -59,14 +59,16 @@ def find_words(
     spans = _spans(hypothesis.text)
     if not spans:
         return []
-    begins = [offset * frame_seconds for offset in hypothesis.offsets]
-    duration = len(log_probs) * frame_seconds
-    last = [begins[stop - 1] for _, stop in spans]  # of each word, when its last character begins
-    borders = [0.0, *(begins[stop] for _, stop in spans[:-1]), duration]  # where words part: at spaces
-    after, before = [0.0, *(begin + frame_seconds for begin in last)], [*last, duration]
+    offsets, frames = hypothesis.offsets, len(log_probs)
+    last = [offsets[stop - 1] for _, stop in spans]  # where the last character of each word begins
+    borders = [0, *(offsets[stop] for _, stop in spans[:-1]), frames]  # where words part: at spaces
+    after, before = [0, *(offset + 1 for offset in last)], [*last, frames]
     misplaced = [0.0, *[MISPLACED] * (len(spans) - 1), 0.0]  # the ends of a recording are where they are
     pauses = find_pauses(levels)
-    gaps = [_gap(pauses, *place) for place in zip(borders, after, before, misplaced, strict=True)]
+    gaps = [
+        _gap(pauses, *(frame * frame_seconds for frame in place), reach)
+        for *place, reach in zip(borders, after, before, misplaced, strict=True)
+    ]
     sure = confidences(hypothesis, log_probs, labels)
     return [
         Word(hypothesis.text[start:stop], gaps[index][1], gaps[index + 1][0], sure[index])

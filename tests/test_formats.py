@@ -8,19 +8,17 @@ import re
 import numpy as np
 import pytest
 import soundfile
-import torch
+from conftest import load_script, tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-import transcribe
 from deepspeech.checkpoint import save_checkpoint
-from deepspeech.config import ModelConfig
 from deepspeech.errors import InputError
 from deepspeech.formats import CUE_SECONDS, LINE_WIDTH, LINES, ctm, cues_of, srt, vtt
-from deepspeech.model import DeepSpeech
+from deepspeech.labels import Labels
 from deepspeech.words import Word
 
-LABELS = ("_", "A", "B", "C", " ")
+LABELS = Labels(["_", "A", "B", "C", " "])
 
 
 def said(*words: tuple[str, float, float]) -> list[Word]:
@@ -88,9 +86,7 @@ def test_subtitles_end_at_pauses():
 def folder(tmp_path_factory):
     """A model that knows nothing, and two recordings."""
     folder = tmp_path_factory.mktemp("formats")
-    torch.manual_seed(0)
-    model = DeepSpeech(ModelConfig(hidden_size=16, hidden_layers=1, labels=LABELS))
-    save_checkpoint(folder / "model.pth", model)
+    save_checkpoint(folder / "model.pth", tiny_model(LABELS))
     for name in "ab":
         noise = 0.1 * np.random.default_rng(0).standard_normal(24000)
         soundfile.write(folder / f"{name}.wav", noise, 16000)
@@ -101,9 +97,11 @@ def folder(tmp_path_factory):
 class TestScript:
     @pytest.fixture
     def run(self, folder, capsys):
+        script = load_script("transcribe.py")
+
         def run(*arguments: str, files: str = "a") -> str:
             paths = [str(folder / f"{name}.wav") for name in files]
-            transcribe.main([*paths, "--model-path", str(folder / "model.pth"), *arguments])
+            script.main([*paths, "--model-path", str(folder / "model.pth"), *arguments])
             return capsys.readouterr().out
 
         return run

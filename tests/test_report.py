@@ -9,22 +9,20 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from conftest import load_script, tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 
-import test as test_script
 from deepspeech.checkpoint import save_checkpoint
-from deepspeech.config import ModelConfig
 from deepspeech.corpus import Corpus
 from deepspeech.data import Batch, SpectrogramDataset
 from deepspeech.decoder import Hypothesis
 from deepspeech.evaluation import compare
 from deepspeech.labels import Labels
 from deepspeech.metrics import word_errors
-from deepspeech.model import DeepSpeech
 from deepspeech.report import Reliability, align_words, by_length, confusions
 
-LABELS = ("_", "A", "B", "C", " ")
+LABELS = Labels(["_", "A", "B", "C", " "])
 
 
 def result(reference: str, hypothesis: str):
@@ -60,13 +58,12 @@ def test_errors_by_length():
 
 
 def test_reliability_pairs_each_word_with_its_own_confidence():
-    labels = Labels(LABELS)
-    targets = [np.array(labels.encode(text), dtype=np.int16) for text in ("A B", "C")]
-    reliability = Reliability(SpectrogramDataset(Corpus([], targets), labels))
+    targets = [np.array(LABELS.encode(text), dtype=np.int16) for text in ("A B", "C")]
+    reliability = Reliability(SpectrogramDataset(Corpus([], targets), LABELS))
     log_probs = torch.full((2, 5, len(LABELS)), 1e-6)
     for row, text, sure in ((0, "C_ _A", 0.64), (1, "A_ _B", 0.99)):
         for frame, character in enumerate(text):
-            log_probs[row, frame, labels.index(character)] = sure if frame in (0, 4) else 1
+            log_probs[row, frame, LABELS.index(character)] = sure if frame in (0, 4) else 1
     log_probs.log_()
     found = [[Hypothesis("C", [0], 0.0)], [Hypothesis("A B", [0, 2, 4], 0.0)]]
     none = torch.zeros(0)
@@ -106,9 +103,7 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    torch.manual_seed(0)
-    model = DeepSpeech(ModelConfig(hidden_size=16, hidden_layers=1, labels=LABELS))
-    save_checkpoint(folder / "model.pth", model)
+    save_checkpoint(folder / "model.pth", tiny_model(LABELS))
     rows = []
     for index, text in enumerate(["A B C", ""]):
         name = f"<script>{index}"
@@ -125,7 +120,7 @@ def corpus(tmp_path_factory):
 def test_page_is_self_contained(corpus, manifest, capsys):
     path = corpus / f"{manifest}.html"
     files = "--model-path", str(corpus / "model.pth"), "--test-manifest", str(corpus / manifest)
-    test_script.main([*files, "--num-workers", "0", "--report", str(path)])
+    load_script("test.py").main([*files, "--num-workers", "0", "--report", str(path)])
     text = path.read_text()
     page = Page(text)
     assert page.sources

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -95,7 +95,6 @@ class TestTimes:
     def test_no_text_has_no_words(self):
         assert words_of("_____", speech(0.1)) == []
 
-    @settings(deadline=None)
     @given(
         text=st.text("AB ", min_size=1, max_size=12),
         steps=st.lists(st.integers(1, 9), min_size=13, max_size=13),
@@ -132,7 +131,6 @@ class TestConfidence:
         log_probs[1] = half
         assert confidences(read(log_probs), log_probs, LABELS) == pytest.approx([1], abs=1e-3)
 
-    @settings(max_examples=25, deadline=None)
     @given(seed=st.integers(0, 10_000), word=st.sampled_from(["A", "AB", "BB", "ABA"]))
     def test_is_the_root_of_all_paths_that_spell_the_word(self, seed, word):
         log_probs = torch.randn(5, len(LABELS), generator=torch.Generator().manual_seed(seed)).log_softmax(-1)

@@ -11,6 +11,13 @@ VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "deepspeech/__init__.py")
 EXTRAS = {
     # torchaudio works with the torch it was built for and some later ones: up to 2.14.
     "align": ["torchaudio>=2.11"],
+    # flashlight-text has no wheels for Python 3.13 yet.
+    "beam": [
+        "flashlight-text>=0.0.7; python_version < '3.13'",
+        "kaldingram>=0.1.2",
+        "kenlm-ex>=0.2.1; python_version < '3.13'",
+        "optuna>=4",
+    ],
     "synthetic": ["espeakng-loader>=0.2.4"],
     "shards": ["webdataset>=1.0"],
     "tensorboard": ["tensorboard>=2.17"],
@@ -18,6 +25,7 @@ EXTRAS = {
 EXTRAS["dev"] = sorted(
     {
         *(requirement for requirements in EXTRAS.values() for requirement in requirements),
+        "cysox>=0.3; sys_platform != 'win32'",  # oracle of the change of tempo
         "hypothesis>=6.100",
         "jiwer>=4",  # oracle of the error rates
         "librosa>=0.11",  # oracle of the features

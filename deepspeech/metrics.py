@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -55,5 +54,6 @@ def char_errors(reference: str, hypothesis: str, spaces: bool = False) -> ErrorC
 
 
 def _errors(reference: Sequence[str], hypothesis: Sequence[str]) -> ErrorCounts:
-    kinds = Counter(kind for kind, _, _ in Levenshtein.editops(reference, hypothesis))
-    return ErrorCounts(kinds["replace"], kinds["delete"], kinds["insert"], len(reference))
+    kinds = [edit[0] for edit in Levenshtein.editops(reference, hypothesis)]
+    substitutions, deletions = kinds.count("replace"), kinds.count("delete")
+    return ErrorCounts(substitutions, deletions, len(kinds) - substitutions - deletions, len(reference))

@@ -32,15 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     decoder = replace(decoder, decoder="beam", top_paths=1)
     if not decoder.lm_path:
         raise InputError("there are no weights to tune without a language model; pass --lm-path")
-    optuna = _optuna()
     output = SavedOutput.read(arguments.values["output"])
     trials = Trials(output, decoder)
-    study = _study(optuna, tuning)
-    search(optuna, study, trials, tuning, decoder.lm_workers)
+    study = _study(tuning)
+    search(study, trials, tuning, decoder.lm_workers)
     best = best_trial(study)
     if tuning.plot:
         draw(study, best, tuning.plot)
-    print(f"{len(study.trials)} trials on {len(output)} utterances")
+    print(f"{len(_done(study))} trials on {len(output)} utterances")
     print(f"best: WER {100 * best.value:.2f} %, CER {100 * best.user_attrs['cer']:.2f} %")
     flags = f"--decoder beam --lm-path {decoder.lm_path} --beam-width {decoder.beam_width}"
     flags += f" --alpha {best.params['alpha']:.3f} --beta {best.params['beta']:.3f}"
@@ -82,7 +81,7 @@ class Trials:
         return words, characters
 
 
-def search(optuna: Any, study: Any, trials: Trials, tuning: TuningConfig, workers: int) -> None:
+def search(study: Any, trials: Trials, tuning: TuningConfig, workers: int) -> None:
     """Run trials until `tuning.trials` more are done, `workers` at a time."""
     bar = tqdm(total=tuning.trials, desc="Tuning", unit="trial")
     asked = 0
@@ -121,8 +120,11 @@ def _run_in_worker(alpha: float, beta: float) -> tuple[ErrorCounts, ErrorCounts]
 
 def best_trial(study: Any) -> Any:
     """The lowest WER; among equals the lowest CER."""
-    done = [trial for trial in study.trials if trial.value is not None]
-    return min(done, key=lambda trial: (trial.value, trial.user_attrs["cer"]))
+    return min(_done(study), key=lambda trial: (trial.value, trial.user_attrs["cer"]))
+
+
+def _done(study: Any) -> list[Any]:
+    return [trial for trial in study.trials if "cer" in trial.user_attrs and trial.value is not None]
 
 
 def draw(study: Any, best: Any, path: str) -> None:
@@ -133,7 +135,7 @@ def draw(study: Any, best: Any, path: str) -> None:
     """
     from matplotlib.figure import Figure
 
-    done = [trial for trial in study.trials if trial.value is not None]
+    done = _done(study)
     alphas, betas = ([trial.params[name] for trial in done] for name in ("alpha", "beta"))
     rates = [100 * trial.value for trial in done]
     figure = Figure(figsize=(7, 5), layout="constrained")
@@ -150,13 +152,19 @@ def draw(study: Any, best: Any, path: str) -> None:
         raise InputError(f"--plot {path}: cannot write: {error.strerror}; choose another place") from None
 
 
-def _study(optuna: Any, tuning: TuningConfig) -> Any:
+def _study(tuning: TuningConfig) -> Any:
+    optuna = _optuna()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = f"sqlite:///{tuning.study}" if tuning.study else None
-    sampler = optuna.samplers.TPESampler(seed=tuning.seed, constant_liar=True)
-    return optuna.create_study(
-        study_name="alpha and beta", storage=storage, sampler=sampler, load_if_exists=True
-    )
+    try:
+        study = optuna.create_study(study_name="alpha and beta", storage=storage, load_if_exists=True)
+    except Exception as error:  # of SQLAlchemy, which only Optuna needs
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise InputError(f"--study {tuning.study}: {reason}; give another file") from None
+    # The same seed again would propose the first trials of an earlier run once more
+    seed = tuning.seed + len(study.trials)
+    study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    return study
 
 
 def _optuna() -> Any:

@@ -6,9 +6,9 @@ import torch
 from conftest import load_script
 
 from deepspeech.checkpoint import save_checkpoint
+from deepspeech.corpus import load_corpus
 from deepspeech.decoder import GreedyDecoder
 from deepspeech.errors import InputError
-from deepspeech.manifest import load_corpus
 from deepspeech.saved_output import SavedOutput
 
 

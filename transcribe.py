@@ -65,14 +65,12 @@ def render(recognizer: Recognizer, file: str, output: TranscriptConfig, inferenc
         transcripts = recognizer.transcripts(file)
     else:
         transcripts = [Transcript(hypothesis, []) for hypothesis in recognizer.hypotheses([file])[0]]
-    document = {
-        "audio_path": file,
-        "output": formats.rows(transcripts, recognizer.seconds, offsets, timed),
-        "_meta": {
-            "acoustic_model": {"name": os.path.basename(inference.model_path)},
-            **description(recognizer.decoder),
-        },
-    }
+    meta = {"acoustic_model": {"name": os.path.basename(inference.model_path)}}
+    meta |= description(recognizer.decoder)
+    if aligned:
+        meta["decoder"]["type"] = "alignment"
+    rows = formats.rows(transcripts, recognizer.seconds, offsets, timed)
+    document = {"audio_path": file, "output": rows, "_meta": meta}
     return json.dumps(document) + "\n"
 
 

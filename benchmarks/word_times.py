@@ -25,7 +25,8 @@ from tqdm import tqdm
 from deepspeech.alignment import ForcedAligner
 from deepspeech.audio import load_audio
 from deepspeech.checkpoint import load_model
-from deepspeech.decoder import GreedyDecoder
+from deepspeech.config import DecoderConfig
+from deepspeech.decoder import make_decoder
 from deepspeech.recognizer import Recognizer
 from deepspeech.report import align_words
 from deepspeech.words import Word
@@ -72,13 +73,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--model-path", required=True)
     parser.add_argument("--recordings", type=Path, required=True)
+    parser.add_argument("--decoder", default="greedy", choices=["greedy", "beam"])
     parser.add_argument("--utterances", type=int, default=60, help="for each length of pauses")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--check", action="store_true", help="exit with 1 where a bar is missed")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     model = load_model(arguments.model_path)
-    greedy = Recognizer(model, GreedyDecoder(model.labels))
+    reader = Recognizer(model, make_decoder(DecoderConfig(decoder=arguments.decoder), model.labels))
     rate = model.config.features.sample_rate
 
     errors: dict[tuple[str, str], list[float]] = {}
@@ -89,7 +91,7 @@ def main() -> int:
         utterances = joined(arguments.recordings, rate, pauses, arguments.utterances, random.Random(1))
         for each in tqdm(utterances, label, arguments.utterances, leave=False):
             text = " ".join(word.text for word in each.words)
-            read = greedy.transcripts(each.waveform)[0].words
+            read = reader.transcripts(each.waveform)[0].words
             told = Recognizer(model, ForcedAligner(model.labels, text)).transcripts(each.waveform)[0].words
             for true, found in matched(each.words, read):
                 total += found is not None

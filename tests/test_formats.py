@@ -113,7 +113,9 @@ class TestScript:
         assert all(0 <= word["start"] < word["end"] <= 1.53 for word in timed["words"])
 
     def test_align_tells_times_of_words_and_characters(self, run, folder):
-        (row,) = json.loads(run("--align", str(folder / "text.txt")))["output"]
+        document = json.loads(run("--align", str(folder / "text.txt")))
+        (row,) = document["output"]
+        assert document["_meta"]["decoder"]["type"] == "alignment"
         assert row["transcription"] == "AB CAB A"
         assert [word["text"] for word in row["words"]] == ["AB", "CAB", "A"]
         assert len(row["offsets"]) == len(row["offsets_seconds"]) == len("AB CAB A")

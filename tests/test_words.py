@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from deepspeech.decoder import GreedyDecoder, Hypothesis
+from deepspeech.config import DecoderConfig
+from deepspeech.decoder import GreedyDecoder, Hypothesis, make_decoder
 from deepspeech.labels import Labels
 from deepspeech.words import Word, confidences, find_pauses, find_words, sound_levels
 
@@ -78,6 +79,21 @@ class TestTimes:
         assert first.end == second.start == pytest.approx(15 * FRAME)
         assert first.start == pytest.approx(0.1, abs=0.025)
         assert second.end == pytest.approx(0.7, abs=0.025)
+
+    def test_beam_search_tells_the_same(self):
+        pytest.importorskip("flashlight")
+        log_probs = peaky("_____________AA_B__ _________________A_B__________")
+        levels = sound_levels(speech(1.0, (0.1, 0.4), (0.6, 0.9)), RATE)
+        greedy, beam = (
+            find_words(
+                make_decoder(DecoderConfig(decoder=name), LABELS)
+                .decode(log_probs[None], torch.tensor([len(log_probs)]))[0][0],
+                log_probs, levels, LABELS, FRAME,
+            )
+            for name in ("greedy", "beam")
+        )  # fmt: skip
+        assert beam == greedy
+        assert len(beam) == 2
 
     def test_a_stop_consonant_is_no_pause(self):
         waveform = speech(1.2, (0.1, 0.2), (0.26, 0.5), (0.8, 1.0), (1.06, 1.15))

@@ -27,7 +27,7 @@ from deepspeech.errors import InputError
 from deepspeech.manifest import Utterance, write_manifest
 
 SAMPLE_RATE = 16000  # Hz
-DEFAULT_SIZES = {"train": 1200, "val": 100, "test": 200}
+DEFAULT_SIZES = {"train": 1600, "val": 100, "test": 200}
 SPLITS = tuple(DEFAULT_SIZES)
 
 # A voice is an accent and a timbre of espeak-ng. No timbre is in two splits.
@@ -61,6 +61,7 @@ class Line:
     text: str
     speed: int  # words a minute
     pitch: int  # 0 to 99, about the pitch of the voice
+    pause: int  # between words, about 10 ms
     gain: float  # dB
     noise: float  # dB, level of the background hiss against the speech
     seed: int
@@ -106,8 +107,9 @@ def plan(sizes: dict[str, int], seed: int) -> dict[str, list[Line]]:
                 name=f"{split}_{number:05}",
                 voice=str(rng.choice(voices)),
                 text=text,
-                speed=int(rng.integers(130, 181)),
+                speed=int(rng.integers(140, 191)),
                 pitch=int(rng.integers(30, 71)),
+                pause=int(rng.integers(1, 9)),
                 gain=float(rng.uniform(-15, 0)),
                 noise=float(rng.uniform(-45, -20)),
                 seed=int(rng.integers(2**31)),
@@ -125,7 +127,7 @@ class Synthesiser:
     """
 
     SYNCHRONOUS, DONT_EXIT, UTF8 = 2, 0x8000, 1
-    SPEED, PITCH = 1, 3
+    SPEED, PITCH, PAUSE = 1, 3, 7
 
     def __init__(self) -> None:
         import espeakng_loader
@@ -146,7 +148,7 @@ class Synthesiser:
             self.chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         return 0  # go on
 
-    def speak(self, text: str, voice: str, speed: int, pitch: int) -> np.ndarray:
+    def speak(self, text: str, voice: str, speed: int, pitch: int, pause: int) -> np.ndarray:
         """The waveform (samples,) at `rate`, float32, full scale is 1.
 
         Raises:
@@ -156,6 +158,7 @@ class Synthesiser:
             raise InputError(f"{voice}: espeak-ng has no such voice; `pip install -U espeakng-loader`")
         self.library.espeak_SetParameter(self.SPEED, speed, 0)
         self.library.espeak_SetParameter(self.PITCH, pitch, 0)
+        self.library.espeak_SetParameter(self.PAUSE, pause, 0)
         # "A" alone would be read as the article.
         words = ["eh" if word == "A" else word.lower() for word in text.split()]
         data = " ".join(words).encode()
@@ -169,7 +172,7 @@ def record(lines: Sequence[Line], folder: Path) -> list[Utterance]:
     synthesiser = Synthesiser()
     utterances = []
     for line in lines:
-        speech = synthesiser.speak(line.text, line.voice, line.speed, line.pitch)
+        speech = synthesiser.speak(line.text, line.voice, line.speed, line.pitch, line.pause)
         speech = soxr.resample(speech, synthesiser.rate, SAMPLE_RATE)
         level = np.sqrt(np.mean(speech**2)) * 10 ** (line.noise / 20)
         hiss = np.random.default_rng(line.seed).normal(scale=level, size=len(speech))

@@ -38,7 +38,7 @@ def speak(text: str, voice: str) -> np.ndarray:
 
 
 def speak_here(text: str, voice: str) -> np.ndarray:
-    return synthetic.Synthesiser().speak(text, voice, speed=160, pitch=50)
+    return synthetic.Synthesiser().speak(text, voice, speed=160, pitch=50, pause=0)
 
 
 def contents(folder: Path) -> dict[str, bytes]:

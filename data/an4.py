@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepspeech import cli
-from deepspeech.config import FRACTION, NOT_NEGATIVE, option
 from deepspeech.errors import InputError
 from deepspeech.manifest import speaker_folder, split
+from deepspeech.options import FRACTION, NOT_NEGATIVE, option
 from deepspeech.preparation import (
     Archive,
     CorpusConfig,

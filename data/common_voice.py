@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepspeech import cli
-from deepspeech.config import option
 from deepspeech.errors import InputError
+from deepspeech.options import option
 from deepspeech.preparation import (
     Archive,
     CorpusConfig,

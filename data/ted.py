@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepspeech import cli
-from deepspeech.config import one_of, option
 from deepspeech.errors import InputError
+from deepspeech.options import one_of, option
 from deepspeech.preparation import (
     Archive,
     CorpusConfig,

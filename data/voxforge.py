@@ -15,9 +15,9 @@ from pathlib import Path
 from urllib.parse import urljoin
 
 from deepspeech import archives, cli
-from deepspeech.config import FRACTION, NOT_NEGATIVE, option
 from deepspeech.errors import InputError
 from deepspeech.manifest import Utterance, split
+from deepspeech.options import FRACTION, NOT_NEGATIVE, option
 from deepspeech.preparation import (
     Archive,
     CorpusConfig,

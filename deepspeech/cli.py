@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, fields
 from typing import Any, NoReturn, TypeVar
 
-from deepspeech.config import Options, flag_names
 from deepspeech.errors import InputError
+from deepspeech.options import Options, flag_names
 
 T = TypeVar("T", bound=Options)
 

@@ -24,10 +24,10 @@ from tqdm import tqdm
 
 from deepspeech import archives, audio
 from deepspeech.checking import map_checked, raise_or_tell
-from deepspeech.config import NOT_NEGATIVE, POSITIVE, Options, option
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels, UnknownCharacters
 from deepspeech.manifest import Utterance, sort, write_manifest
+from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
 
 CONNECTIONS = 4  # downloads at the same time
 RAW = {"samplerate": 16000, "channels": 1, "format": "RAW", "subtype": "PCM_16", "endian": "BIG"}

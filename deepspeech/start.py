@@ -12,11 +12,12 @@ from tqdm import tqdm
 
 from deepspeech.checkpoint import build_model, checkpoints, load_checkpoint
 from deepspeech.cli import Arguments
-from deepspeech.config import DataConfig, FeatureConfig, ModelConfig, TrainingConfig, flag_names
+from deepspeech.config import DataConfig, FeatureConfig, ModelConfig, TrainingConfig
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
 from deepspeech.model import DeepSpeech
 from deepspeech.optimizer import load_memory
+from deepspeech.options import flag_names
 from deepspeech.training import Progress, Trainer
 from deepspeech.transfer import layers, transfer
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from conftest import load_script, tiny_model
 
 from deepspeech import cli
-from deepspeech.checkpoint import save_checkpoint
 from deepspeech.config import (
     DataConfig,
     DecoderConfig,
@@ -16,7 +14,6 @@ from deepspeech.config import (
     ModelConfig,
     TrainingConfig,
 )
-from deepspeech.errors import InputError
 from deepspeech.retired import FLAGS, add_flags
 
 TRAIN = """
@@ -77,13 +74,3 @@ def test_a_replacement_is_a_flag_that_exists():
     groups = (DataConfig, FeatureConfig, ModelConfig, TrainingConfig)
     for flag in ("--tensorboard", "--precision bf16", "--no-cuda", "--best-val-model-name a --save-folder b"):
         assert values(flag, *groups) != values("", *groups)
-
-
-def test_beam_search_is_refused_in_one_line_while_it_is_not_there(tmp_path, labels, corpus):
-    path = tmp_path / "m.pth"
-    save_checkpoint(path, tiny_model(labels))
-    flags = ["--model-path", str(path), "--decoder", "beam"]
-    with pytest.raises(InputError, match="--decoder beam"):
-        load_script("test.py").main([*flags, "--test-manifest", str(corpus.val)])
-    with pytest.raises(InputError, match="--decoder beam"):
-        load_script("transcribe.py").main([*flags, str(next(corpus.folder.glob("*.wav")))])

@@ -6,12 +6,11 @@ empty, silent or one sample long.
 
 from __future__ import annotations
 
+import functools
 import math
 from pathlib import Path
 
 import numpy as np
-import scipy.fft
-import scipy.signal
 import soundfile
 import soxr
 from torch import Tensor
@@ -27,7 +26,7 @@ SILENCE = 1e-6  # below this energy (-120 dB of full scale) there is nothing to 
 HOP, OVERLAP, SEARCH = 0.068, 0.012, 0.015  # seconds, of `change_tempo`; the proportions of sox
 SEARCH_RATE = 8000  # Hz, at which it compares; more takes longer and does not sound better
 TELEPHONE_RATE = 8000  # Hz
-TELEPHONE_BAND = scipy.signal.butter(4, (300, 3400), "bandpass", fs=TELEPHONE_RATE, output="sos")
+TELEPHONE_BAND = 300, 3400  # Hz
 
 
 class Augmentation:
@@ -174,12 +173,21 @@ def add_noise(waveform: np.ndarray, noise: np.ndarray, level: float) -> np.ndarr
 
 def telephone(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
     """Speech as an 8 kHz telephone line carries it: 300 to 3400 Hz."""
+    import scipy.signal
+
     if not len(waveform):
         return waveform
     narrow = soxr.resample(waveform, sample_rate, TELEPHONE_RATE)
-    narrow = scipy.signal.sosfilt(TELEPHONE_BAND, narrow).astype(np.float32)
+    narrow = scipy.signal.sosfilt(_band_pass(), narrow).astype(np.float32)
     wide = soxr.resample(narrow, TELEPHONE_RATE, sample_rate)[: len(waveform)]
     return np.pad(wide, (0, len(waveform) - len(wide)))
+
+
+@functools.cache
+def _band_pass() -> np.ndarray:
+    import scipy.signal
+
+    return scipy.signal.butter(4, TELEPHONE_BAND, "bandpass", fs=TELEPHONE_RATE, output="sos")
 
 
 def limit(waveform: np.ndarray) -> np.ndarray:
@@ -223,6 +231,9 @@ def _convolve(waveform: np.ndarray, response: np.ndarray) -> np.ndarray:
 
     Overlap-add over blocks that stay in the cache: up to three times as fast as oaconvolve of scipy.
     """
+    import scipy.fft
+    import scipy.signal  # takes a second: only where it is needed
+
     size = scipy.fft.next_fast_len(max(2 * len(response), 4096), real=True)
     step = size - len(response) + 1
     blocks = np.pad(waveform, (0, -len(waveform) % step)).reshape(-1, step)

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.signal
 import torch
 from torch import Tensor, nn
 
 from deepspeech.config import FeatureConfig
 from deepspeech.windowing import Window
 
+WINDOWS = {
+    "hamming": torch.hamming_window,
+    "hann": torch.hann_window,
+    "blackman": torch.blackman_window,
+    "bartlett": torch.bartlett_window,
+}
 SILENCE = 1e-6  # below this standard deviation features are only centred, so silence gives zeros, not NaN
 
 
@@ -25,8 +30,8 @@ class Spectrogram(nn.Module):
         super().__init__()
         self.config = config
         size = config.window_samples
-        taper = scipy.signal.get_window(config.window, size, fftbins=config.periodic)
-        self.register_buffer("taper", torch.tensor(taper, dtype=torch.float32), persistent=False)
+        taper = WINDOWS[config.window](size, periodic=config.periodic, dtype=torch.float64)
+        self.register_buffer("taper", taper.float(), persistent=False)
         self.frames = Window(size, config.stride_samples, size // 2)
 
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -62,8 +62,8 @@ class Line:
     speed: int  # words a minute
     pitch: int  # 0 to 99, about the pitch of the voice
     pause: int  # between words, about 10 ms
-    gain: float  # dB
-    noise: float  # dB, level of the background hiss against the speech
+    level: float  # of the speech, dB of full scale
+    noise: float  # of the background hiss, dB of the speech
     seed: int
 
 
@@ -110,7 +110,7 @@ def plan(sizes: dict[str, int], seed: int) -> dict[str, list[Line]]:
                 speed=int(rng.integers(140, 191)),
                 pitch=int(rng.integers(30, 71)),
                 pause=int(rng.integers(1, 9)),
-                gain=float(rng.uniform(-15, 0)),
+                level=float(rng.uniform(-35, -20)),
                 noise=float(rng.uniform(-45, -20)),
                 seed=int(rng.integers(2**31)),
             )
@@ -174,9 +174,9 @@ def record(lines: Sequence[Line], folder: Path) -> list[Utterance]:
     for line in lines:
         speech = synthesiser.speak(line.text, line.voice, line.speed, line.pitch, line.pause)
         speech = soxr.resample(speech, synthesiser.rate, SAMPLE_RATE)
-        level = np.sqrt(np.mean(speech**2)) * 10 ** (line.noise / 20)
-        hiss = np.random.default_rng(line.seed).normal(scale=level, size=len(speech))
-        waveform = (speech + hiss) * 10 ** (line.gain / 20)
+        speech /= np.sqrt(np.mean(speech**2))
+        hiss = np.random.default_rng(line.seed).normal(scale=10 ** (line.noise / 20), size=len(speech))
+        waveform = (speech + hiss) * 10 ** (line.level / 20)
         audio, transcript = folder / "wav" / f"{line.name}.wav", folder / "txt" / f"{line.name}.txt"
         soundfile.write(audio, np.clip(waveform, -1, 1), SAMPLE_RATE, subtype="PCM_16")
         transcript.write_text(line.text + "\n", encoding="utf-8")

@@ -84,7 +84,7 @@ def test_manifests_load_and_agree_with_the_files(corpus):
         for utterance in utterances:
             waveform = load_audio(utterance.audio_path, synthetic.SAMPLE_RATE)
             assert utterance.duration == pytest.approx(len(waveform) / synthetic.SAMPLE_RATE, abs=1e-3)
-            assert 0.005 < np.sqrt(np.mean(waveform**2)) < 0.5
+            assert -36 < 20 * np.log10(np.sqrt(np.mean(waveform**2))) < -17  # dB of full scale
         assert len(load_corpus(corpus / f"{split}_manifest.csv", labels)) == size
 
 

@@ -3,6 +3,7 @@
 import warnings
 
 from deepspeech.audio import load_audio
+from deepspeech.beam import BeamCTCDecoder
 from deepspeech.checkpoint import load_model
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.decoder import GreedyDecoder
@@ -21,6 +22,7 @@ warnings.filterwarnings("ignore", "'deepspeech.checkpoint' found in sys.modules"
 __version__ = "0.1.0"
 __all__ = [
     "AudioDataLoader",
+    "BeamCTCDecoder",
     "BucketingSampler",
     "DeepSpeech",
     "GreedyDecoder",

@@ -233,7 +233,7 @@ class DecoderConfig(Options):
     lm_path: str | None = option(None, "language model of beam search: ARPA file or KenLM binary")
     lm_unit: str = option("word", "its tokens: word or character", one_of("word", "character"))
     lm_open: bool = option(False, "let words through that the language model does not know")
-    lm_unknown: float = option(-15.0, "log-probability of such a word, in place of the model's own")
+    lm_unknown: float = option(-10.0, "log-probability of such a word, in place of the model's own")
     alpha: float = option(0.8, "weight of the language model's log-probability")
     beta: float = option(1.0, "bonus for every word, with a language model")
     hot_words: str | None = option(

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -82,9 +83,9 @@ class GreedyDecoder:
         scores = torch.where(valid, best, 0).sum(dim=1)
         begins = valid & (ids != self.labels.blank)
         begins[:, 1:] &= ids[:, 1:] != ids[:, :-1]
-        ids = torch.where(begins, ids, -1).cpu()  # the one transfer of a batch
+        ids = torch.where(begins, ids, -1).cpu().numpy()  # the one transfer of a batch
         return [[self._hypothesis(row, score)] for row, score in zip(ids, scores.tolist(), strict=True)]
 
-    def _hypothesis(self, ids: Tensor, score: float) -> Hypothesis:
-        offsets = (ids >= 0).nonzero().flatten()
+    def _hypothesis(self, ids: np.ndarray, score: float) -> Hypothesis:
+        offsets = np.flatnonzero(ids >= 0)
         return Hypothesis(self.labels.decode(ids[offsets].tolist()), offsets.tolist(), score, score)

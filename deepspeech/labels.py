@@ -98,4 +98,4 @@ class Labels(Sequence[str]):
 
     def decode(self, ids: Iterable[int]) -> str:
         """Label indices -> text."""
-        return "".join(self.characters[index] for index in ids)
+        return "".join(map(self.characters.__getitem__, ids))

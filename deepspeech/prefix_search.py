@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 
@@ -23,20 +24,28 @@ NONE = float("-inf")
 LETTER_GAINS_KEPT = 50_000  # 12 MB of them
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Prefix:
-    """The begin of a text: a node in the tree of all that was in the beam."""
+    """The begin of a text: a node in a tree, which lives as long as a prefix in the beam needs it."""
 
     parent: Prefix | None
     label: int
-    text: str
     bonus: float  # what language model and hot words gave so far, weighted
     word: str  # the part of a word at its end
     lm_state: Any  # of the words before that
     hot_state: HotState
     gains: np.ndarray  # (labels,) what each next label adds to the bonus
-    children: dict[int, Prefix] = field(default_factory=dict)
+    children: WeakValueDictionary[int, Prefix] = field(default_factory=WeakValueDictionary)
     position: int = -1  # in the beam
+
+    @property
+    def ids(self) -> list[int]:
+        """The labels of the text."""
+        ids, node = [], self
+        while node.parent:
+            ids.append(node.label)
+            node = node.parent
+        return ids[::-1]
 
 
 @dataclass
@@ -101,7 +110,7 @@ class PrefixSearch:
         # As if a space had been written before, so that none is written at the begin
         label = self.space if self.space >= 0 else self.labels.blank
         gains = self._gains("", lm_state, HotWords.start)
-        return Prefix(None, label, "", 0.0, "", lm_state, HotWords.start, gains)
+        return Prefix(None, label, 0.0, "", lm_state, HotWords.start, gains)
 
     def _step(self, beam: Beam, frame: np.ndarray) -> Beam:
         """One frame (labels,): every prefix stays as it is or grows by a label."""
@@ -151,8 +160,8 @@ class PrefixSearch:
         )
 
     def _child(self, prefix: Prefix, label: int) -> Prefix:
-        if label in prefix.children:
-            return prefix.children[label]
+        if child := prefix.children.get(label):
+            return child
         character = self.labels[label]
         word, lm_state, hot_state = prefix.word + character, prefix.lm_state, prefix.hot_state
         if self.language_model and self.language_model.unit == "character":
@@ -165,7 +174,7 @@ class PrefixSearch:
             word = ""
         bonus = prefix.bonus + float(prefix.gains[label])
         gains = self._gains(word, lm_state, hot_state)
-        child = Prefix(prefix, label, prefix.text + character, bonus, word, lm_state, hot_state, gains)
+        child = Prefix(prefix, label, bonus, word, lm_state, hot_state, gains)
         prefix.children[label] = child
         return child
 
@@ -215,7 +224,7 @@ class PrefixSearch:
         """Score whole texts afresh: prefixes lend hot words' credit and lack the last word."""
         acoustic: dict[str, float] = defaultdict(lambda: NONE)
         for prefix, *paths in zip(beam.prefixes, beam.blank, beam.label, strict=True):
-            text = prefix.text.rstrip(" ")
+            text = self.labels.decode(prefix.ids).rstrip(" ")
             acoustic[text] = float(np.logaddexp(acoustic[text], np.logaddexp(*paths)))
         scored = []
         for text, log_prob in acoustic.items():

@@ -1,12 +1,15 @@
 """Language model files: what is read from them, and what is said of wrong ones."""
 
 import base64
+import sys
 import zlib
 
 import kenlm
 import pytest
 from conftest import run_script
 
+from deepspeech.config import DecoderConfig
+from deepspeech.decoder import make_decoder
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
 from deepspeech.language_model import LN10, LanguageModel, vocabulary
@@ -133,6 +136,16 @@ def test_character_models(tmp_path):
 def test_a_word_model_needs_a_space(tmp_path):
     with pytest.raises(InputError, match="needs a space in the labels"):
         LanguageModel(write(tmp_path, ARPA), Labels(["_", "A", "B"]))
+
+
+def test_a_missing_engine_names_the_command_that_installs_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "flashlight.lib.text", None)
+    for config in (
+        DecoderConfig(decoder="beam"),
+        DecoderConfig(decoder="beam", lm_path=write(tmp_path, ARPA)),
+    ):
+        with pytest.raises(InputError, match="missing; pip install flashlight-text"):
+            make_decoder(config, LABELS)
 
 
 @pytest.mark.slow

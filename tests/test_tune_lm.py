@@ -51,6 +51,7 @@ def tune(task, *more):
     return tune_lm.main(list(map(str, flags)))
 
 
+@pytest.mark.slow
 def test_flags_to_use_a_picture_and_a_study_to_go_on_with(task, capsys):
     study, plot = task / "study.db", task / "map.png"
     tune(task, "--study", study, "--plot", plot, "--lm-workers", 2, "--beam-width", 20)

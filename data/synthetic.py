@@ -37,9 +37,9 @@ TIMBRES = {
         "Alex Alicia Andrea Andy Denis Diogo Gene Henrique Hugo Jacky Lee Marco Michael Mike Nguyen "
         "Reed adam antonio aunty belinda croak david edward f1 f3 f5 grandma gustave ian iven john "
         "kaukovalta klatt klatt3 linda m1 m2 m4 m6 m8 marcelo michel miguel norbert paul pedro quincy "
-        "rob sandro steph travis"
+        "rob sandro shelby travis"
     ).split(),
-    "val": "Mario m5 robert shelby".split(),
+    "val": "Mario m5 robert steph".split(),
     "test": "Annie ed f2 f4 grandpa m3 m7 pablo".split(),
 }
 

@@ -6,7 +6,6 @@ from collections import defaultdict
 from dataclasses import replace
 from functools import cache
 
-import kenlm
 import numpy as np
 import pytest
 import torch
@@ -20,6 +19,8 @@ from deepspeech.errors import InputError
 from deepspeech.hot_words import HotWords
 from deepspeech.labels import Labels
 from deepspeech.language_model import LanguageModel
+
+kenlm = pytest.importorskip("kenlm")  # no wheels for every version of Python
 
 LABELS = Labels(["_", "A", "B", " "])
 WIDE = DecoderConfig(decoder="beam", beam_width=2000, top_paths=2000)

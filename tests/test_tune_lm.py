@@ -10,6 +10,8 @@ from deepspeech import tune_lm
 from deepspeech.errors import InputError
 from deepspeech.saved_output import SavedOutput
 
+pytest.importorskip("flashlight")  # no wheels for every version of Python
+
 WORDS_ARPA = """\\data\\
 ngram 1=5
 ngram 2=2

@@ -15,9 +15,10 @@ from deepspeech.config import AugmentConfig, DataConfig, FeatureConfig, ModelCon
 from deepspeech.corpus import load_corpus
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.device import keep_freed_memory, training_device
+from deepspeech.interruption import Interrupted
 from deepspeech.model import DeepSpeech
 from deepspeech.start import starting_point
-from deepspeech.training import Interrupted, Trainer
+from deepspeech.training import Trainer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -39,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     trainer = Trainer(start.model.to(device), *loaders, training, start.new_layers)
     start.restore(trainer)
     size = sum(weights.numel() for weights in start.model.parameters())
-    print(f"{size:,} weights on {device}, {trainer.dtype}")
+    print(f"{size:,} weights on {device}, {trainer.step.dtype}")
     try:
         history = trainer.fit()
     except Interrupted as stop:

@@ -1,7 +1,8 @@
-"""The optimiser, and what it remembers of the weights."""
+"""The optimiser, its learning rate, and what it remembers of the weights."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,22 @@ from deepspeech.config import TrainingConfig
 from deepspeech.model import DeepSpeech
 
 MEMORY = {SGD: {"momentum_buffer"}, AdamW: {"step", "exp_avg", "exp_avg_sq"}}
+
+
+def learning_rate(config: TrainingConfig, epoch: int, share: float) -> float:
+    """The rate at `share` (0 to 1) of an epoch (from 0): a function of the position only.
+
+    `anneal` divides the rate by `learning_anneal` after every epoch; `cosine` falls to zero
+    at the end (Loshchilov and Hutter, 2017). Both may rise linearly over `warmup_epochs`.
+    """
+    position = epoch + share
+    rate = config.learning_rate
+    if config.schedule == "anneal":
+        rate /= config.learning_anneal**epoch
+    elif position > config.warmup_epochs:
+        done = (position - config.warmup_epochs) / (config.epochs - config.warmup_epochs)
+        rate *= (1 + math.cos(math.pi * min(done, 1.0))) / 2
+    return rate * min(1.0, position / config.warmup_epochs) if config.warmup_epochs else rate
 
 
 def make_optimizer(model: DeepSpeech, config: TrainingConfig) -> Optimizer:

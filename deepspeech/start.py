@@ -18,7 +18,8 @@ from deepspeech.labels import Labels
 from deepspeech.model import DeepSpeech
 from deepspeech.optimizer import load_memory
 from deepspeech.options import flag_names
-from deepspeech.training import Progress, Trainer
+from deepspeech.progress import Progress
+from deepspeech.training import Trainer
 from deepspeech.transfer import layers, transfer
 
 
@@ -105,7 +106,7 @@ def _restore_imported(trainer: Trainer, state: dict[str, Any]) -> None:
     trainer.best_wer = state["best_wer"]
     _note(f"Going on after epoch {state['epochs']} of deepspeech.pytorch")
     try:
-        load_memory(trainer.optimizer, state["optimizer"], complete=True)
+        load_memory(trainer.step.optimizer, state["optimizer"], complete=True)
         _note("with the optimiser's state in the file")
     except ValueError as error:
         _note(f"without the optimiser's state in the file: {error}; it starts anew")

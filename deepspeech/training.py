@@ -1,82 +1,32 @@
-"""Training: CTC loss, optimiser, schedule, validation, checkpoints."""
+"""Training: epochs, validation, checkpoints."""
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
 import torch
-from torch.nn.utils import clip_grad_norm_
 from tqdm import tqdm
 
 from deepspeech.checkpoint import checkpoint_name, checkpoints, save_checkpoint
 from deepspeech.config import TrainingConfig
 from deepspeech.data import AudioDataLoader, Batch
 from deepspeech.decoder import GreedyDecoder
-from deepspeech.device import number_format
 from deepspeech.errors import InputError, UnreadableError
 from deepspeech.evaluation import evaluate
 from deepspeech.history import EpochRow, History, TensorBoard
-from deepspeech.loss import ctc_losses, too_short
+from deepspeech.interruption import Interrupted, StopSignals
+from deepspeech.loss import too_short
 from deepspeech.model import DeepSpeech
-from deepspeech.optimizer import load_memory, make_optimizer
+from deepspeech.optimizer import learning_rate, load_memory
+from deepspeech.progress import Progress
+from deepspeech.step import TrainingStep
 from deepspeech.transfer import freeze
-
-
-class Interrupted(Exception):
-    """Training was asked to stop and saved its state."""
-
-    def __init__(self, message: str, signal_number: int) -> None:
-        super().__init__(message)
-        self.signal_number = signal_number
-
-
-@dataclass
-class Progress:
-    """Where training stands, and the sums of the epoch so far."""
-
-    epoch: int = 0  # from 0
-    batch: int = 0  # batches of the epoch that are done
-    loss: float = 0.0  # summed over utterances
-    utterances: int = 0
-    audio_seconds: float = 0.0
-    seconds: float = 0.0
-    wait: float = 0.0  # seconds
-    skipped_steps: int = 0
-    too_short: int = 0
-    unreadable: int = 0
-    named: list[int] = field(default_factory=list)  # utterances already reported as too short
-
-    def __post_init__(self) -> None:
-        """Saved values may be damaged."""
-        numbers = [value for name, value in vars(self).items() if name != "named"]
-        if {int} != {type(each) for each in (self.epoch, self.batch, *self.named)}:
-            raise TypeError("progress has values of a wrong type")
-        if not all(isinstance(each, int | float) for each in numbers) or min(self.epoch, self.batch) < 0:
-            raise ValueError("progress has values that are no counts")
-
-
-def learning_rate(config: TrainingConfig, epoch: int, share: float) -> float:
-    """The rate at `share` (0 to 1) of an epoch (from 0): a function of the position only.
-
-    `anneal` divides the rate by `learning_anneal` after every epoch; `cosine` falls to zero
-    at the end (Loshchilov and Hutter, 2017). Both may rise linearly over `warmup_epochs`.
-    """
-    position = epoch + share
-    rate = config.learning_rate
-    if config.schedule == "anneal":
-        rate /= config.learning_anneal**epoch
-    elif position > config.warmup_epochs:
-        done = (position - config.warmup_epochs) / (config.epochs - config.warmup_epochs)
-        rate *= (1 + math.cos(math.pi * min(done, 1.0))) / 2
-    return rate * min(1.0, position / config.warmup_epochs) if config.warmup_epochs else rate
 
 
 class Trainer:
@@ -101,17 +51,14 @@ class Trainer:
         self.model, self.config, self.new_layers = model, config, list(new_layers)
         self.train_loader, self.val_loader = train_loader, val_loader
         self.sampler = train_loader.batch_sampler
-        self.device = next(model.parameters()).device
+        self.step = TrainingStep(model, config)
         self.decoder = GreedyDecoder(model.labels)
-        self.dtype = number_format(config.precision, self.device)
-        self.optimizer = make_optimizer(model, config)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.progress = Progress()
         self.best_wer = math.inf
         self.folder = Path(config.save_folder)
         self.history = History(self.folder, config.id)
         self.board = TensorBoard(config.log_dir, config.id, config.log_params) if config.tensorboard else None
-        self.signal: int | None = None
+        self.signals = StopSignals()
 
     @property
     def best_path(self) -> Path:
@@ -125,7 +72,7 @@ class Trainer:
             Interrupted: SIGTERM or Ctrl-C came; a checkpoint was saved.
             InputError: Something cannot be read (a checkpoint was saved) or written.
         """
-        with self._signals():
+        with self.signals:
             while self.progress.epoch < self.config.epochs:
                 try:
                     self._train_epoch()
@@ -148,13 +95,13 @@ class Trainer:
                 self._train_batch(batch)
                 progress.batch += 1
                 if self._at_step():
-                    self._step()
+                    self._update()
                 now = time.perf_counter()
                 progress.wait += waited
                 progress.seconds += now - clock
                 clock = now
                 bar.update()
-                bar.set_postfix_str(self._postfix())
+                bar.set_postfix_str(str(progress))
                 if self._at_step():
                     self._save_within_epoch()
 
@@ -165,30 +112,16 @@ class Trainer:
         if not len(batch):
             return
         self._report_too_short(batch)
-        batch = batch.to(self.device)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            log_probs, lengths = self.model(batch.features, batch.lengths)
-        loss = ctc_losses(log_probs, lengths, batch, self.model.labels.blank).sum()
-        self.scaler.scale(loss / (len(batch) * self.config.grad_accumulation)).backward()
-        value = loss.item()
+        value = self.step.backward(batch).item()
         if math.isfinite(value):
             progress.loss += value
             progress.utterances += len(batch)
         progress.audio_seconds += batch.duration
 
-    def _step(self) -> None:
-        """Clip the gradients and update the weights; a gradient that is not finite is skipped."""
+    def _update(self) -> None:
         progress = self.progress
         rate = learning_rate(self.config, progress.epoch, progress.batch / len(self.sampler))
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        self.scaler.unscale_(self.optimizer)
-        norm = clip_grad_norm_(self.model.parameters(), self.config.max_norm)
-        if self.scaler.is_enabled() or torch.isfinite(norm):
-            self.scaler.step(self.optimizer)
-        progress.skipped_steps += not torch.isfinite(norm)
-        self.scaler.update()
-        self.optimizer.zero_grad()
+        progress.skipped_steps += not self.step.update(rate)
 
     def _at_step(self) -> bool:
         done = self.progress.batch
@@ -208,7 +141,9 @@ class Trainer:
         """Validate, write what is to be seen and kept, and move on to the next epoch."""
         progress, config = self.progress, self.config
         self.val_loader.batch_sampler.set_epoch(0)
-        evaluation = evaluate(self.model, self.val_loader, self.decoder, stop=lambda: self.signal is not None)
+        evaluation = evaluate(
+            self.model, self.val_loader, self.decoder, stop=lambda: self.signals.received is not None
+        )
         self._stop_if_asked()
         row = EpochRow(
             epoch=progress.epoch + 1,
@@ -257,9 +192,13 @@ class Trainer:
             self._save_recent(self.folder / checkpoint_name(progress.epoch + 1, progress.batch))
         self._stop_if_asked()
 
+    def _asked_to_stop(self) -> bool:
+        return self.signals.received is not None
+
     def _stop_if_asked(self) -> None:
-        if self.signal is not None:
-            raise Interrupted(f"{signal.Signals(self.signal).name}: {self._save_position()}", self.signal)
+        if self._asked_to_stop():
+            number = self.signals.received
+            raise Interrupted(f"{Signals(number).name}: {self._save_position()}", number)
 
     def _save_position(self) -> str:
         """Save a checkpoint of the last step; returns words for the user."""
@@ -276,8 +215,8 @@ class Trainer:
             "plan": self.sampler.plan(),
             "best_wer": self.best_wer,
             "history": self.history.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "scaler": self.scaler.state_dict(),
+            "optimizer": self.step.optimizer.state_dict(),
+            "scaler": self.step.scaler.state_dict(),
             "new_layers": self.new_layers,
             "random": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
         }
@@ -289,8 +228,8 @@ class Trainer:
             InputError: The state does not fit the optimiser.
         """
         try:
-            load_memory(self.optimizer, state["optimizer"])
-            self.scaler.load_state_dict(state["scaler"])
+            load_memory(self.step.optimizer, state["optimizer"])
+            self.step.scaler.load_state_dict(state["scaler"])
             self.progress = Progress(**state["progress"])
             self.best_wer = float(state["best_wer"])
             self.history.load_state_dict(state["history"])
@@ -307,25 +246,3 @@ class Trainer:
         if self.progress.batch and not same_batches:
             tqdm.write("The batches are not those of the checkpoint: its last epoch starts again")
             self.progress = Progress(epoch=self.progress.epoch, named=self.progress.named)
-
-    def _postfix(self) -> str:
-        progress = self.progress
-        loss = progress.loss / max(progress.utterances, 1)
-        return f"loss {loss:.2f}, {progress.audio_seconds / max(progress.seconds, 1e-9):.0f} audio-s/s"
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """SIGTERM and the first Ctrl-C end training after the batch at hand."""
-
-        def remember(number: int, frame: object) -> None:
-            self.signal = number
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-
-        old = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
-        main_process = os.getpid()
-        try:
-            yield
-        finally:
-            if os.getpid() == main_process:
-                for number, handler in old.items():
-                    signal.signal(number, handler)

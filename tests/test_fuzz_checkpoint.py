@@ -57,7 +57,7 @@ def originals(trainer, tmp_path_factory):
     path = tmp_path_factory.mktemp("good") / "ours.pth"
     save_checkpoint(path, trainer.model, trainer.state_dict())
     ours = torch.load(path, weights_only=True)
-    return {"ours": ours, "2.x": v2(trainer.model, optim_dict=trainer.optimizer.state_dict())}
+    return {"ours": ours, "2.x": v2(trainer.model, optim_dict=trainer.step.optimizer.state_dict())}
 
 
 def packed(content, **options):
@@ -300,7 +300,7 @@ def test_wrong_types_in_the_state_of_a_training_are_refused_or_have_no_effect(tr
                 assert kinds(state[name]) == kinds(good[name]), (found[index], wrong)
             for weights in trainer.model.parameters():
                 weights.grad = torch.zeros_like(weights)
-            trainer.optimizer.step()
+            trainer.step.optimizer.step()
     assert refused > 60
     trainer.load_state_dict(good)
     assert equal(trainer.state_dict(), good)

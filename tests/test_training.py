@@ -15,7 +15,7 @@ from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDatase
 from deepspeech.decoder import GreedyDecoder
 from deepspeech.errors import InputError
 from deepspeech.evaluation import evaluate
-from deepspeech.training import Trainer, learning_rate
+from deepspeech.training import Trainer
 
 
 def make_trainer(corpus: TinyCorpus, folder, labels, batch_size=4, model=None, **options) -> Trainer:
@@ -89,7 +89,7 @@ def test_accumulated_batches_are_one_large_batch(tmp_path, labels, own_corpus):
 def test_the_last_batches_of_an_epoch_are_not_left_over(corpus, tmp_path, labels):
     trainer = make_trainer(corpus, tmp_path, labels, grad_accumulation=2, epochs=1)  # 3 batches
     steps = []
-    trainer.optimizer.register_step_post_hook(lambda *_: steps.append(trainer.progress.batch))
+    trainer.step.optimizer.register_step_post_hook(lambda *_: steps.append(trainer.progress.batch))
     trainer.fit()
     assert steps == [2, 3]
 
@@ -126,7 +126,7 @@ def test_gradients_that_are_not_finite_are_skipped_and_counted(corpus, tmp_path,
     spoiled = iter([math.inf, math.nan, 1.0])
     weights.register_hook(lambda gradient: gradient * next(spoiled))
     stepped = []
-    trainer.optimizer.register_step_post_hook(lambda *_: stepped.append(trainer.progress.batch))
+    trainer.step.optimizer.register_step_post_hook(lambda *_: stepped.append(trainer.progress.batch))
     (row,) = trainer.fit().rows
     assert row.skipped_steps == 2
     assert stepped == [3]
@@ -136,34 +136,12 @@ def test_gradients_that_are_not_finite_are_skipped_and_counted(corpus, tmp_path,
 def test_gradients_are_clipped(corpus, tmp_path, labels):
     norms = []
     trainer = make_trainer(corpus, tmp_path, labels, epochs=1, max_norm=0.01)
-    trainer.optimizer.register_step_pre_hook(
+    trainer.step.optimizer.register_step_pre_hook(
         lambda *_: norms.append(torch.nn.utils.get_total_norm(w.grad for w in trainer.model.parameters()))
     )
     trainer.fit()
     assert len(norms) == 3
     assert max(norms) <= 0.0101
-
-
-def test_annealing_divides_the_rate_after_every_epoch():
-    config = TrainingConfig(learning_rate=1.0, learning_anneal=2.0)
-    assert [learning_rate(config, epoch, share) for epoch, share in ((0, 0.1), (0, 1), (1, 0.5), (3, 1))] == [
-        1, 1, 0.5, 0.125,
-    ]  # fmt: skip
-
-
-def test_cosine_falls_from_the_rate_to_zero():
-    config = TrainingConfig(learning_rate=1.0, schedule="cosine", epochs=10)
-    rates = [learning_rate(config, epoch, share) for epoch in range(10) for share in (0.5, 1.0)]
-    assert rates == sorted(rates, reverse=True)
-    assert rates[9] == pytest.approx(0.5)
-    assert rates[-1] == pytest.approx(0)
-
-
-@pytest.mark.parametrize("schedule", ["anneal", "cosine"])
-def test_warm_up_rises_from_zero(schedule):
-    config = TrainingConfig(learning_rate=1.0, schedule=schedule, warmup_epochs=1.5, learning_anneal=1.0)
-    rates = [learning_rate(config, 0, 0.3), learning_rate(config, 0, 0.9), learning_rate(config, 1, 0.5)]
-    assert rates == pytest.approx([0.2, 0.6, 1.0])
 
 
 def test_the_optimiser_gets_the_rate_of_the_schedule(corpus, tmp_path, labels):

@@ -20,6 +20,7 @@ from deepspeech.errors import InputError, UnreadableError
 from deepspeech.features import Spectrogram
 from deepspeech.labels import Labels
 
+FRAME_STEP = 16  # batches are padded to a multiple of it: oneDNN makes a kernel for every new shape
 LIKE_LENGTH = 0.05  # utterances whose durations differ by less than this share may trade places
 
 
@@ -35,7 +36,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Batch:
-    """Utterances of like length, padded to the longest."""
+    """Utterances of like length, padded to the longest or a little beyond it."""
 
     indices: list[int]
     features: Tensor  # (batch, bins, frames) float32, zero beyond each end
@@ -65,7 +66,8 @@ def collate(samples: Sequence[Sample | InputError]) -> Batch:
     samples = [sample for sample in samples if isinstance(sample, Sample)]
     lengths = torch.tensor([sample.features.shape[1] for sample in samples], dtype=torch.int64)
     bins = samples[0].features.shape[0] if samples else 0
-    features = torch.zeros(len(samples), bins, max(lengths.tolist(), default=0))
+    frames = math.ceil(max(lengths.tolist(), default=0) / FRAME_STEP) * FRAME_STEP
+    features = torch.zeros(len(samples), bins, frames)
     for row, sample in zip(features, samples, strict=True):
         row[:, : sample.features.shape[1]] = sample.features
     return Batch(

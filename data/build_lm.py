@@ -25,8 +25,8 @@ BYTES = "latin-1"  # kaldingram's way to read any encoding: a byte is a characte
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     labels = Labels.load(arguments.labels_path)
-    sentences = list(normalised(read_texts(arguments.texts), labels, arguments.upper))
-    sentences = [sentence for sentence in sentences if sentence]
+    texts = tqdm(read_texts(arguments.texts), "Reading", unit="sentence", leave=False)
+    sentences = [sentence for sentence in normalised(texts, labels, arguments.upper) if sentence]
     if not sentences:
         raise InputError(
             f"{', '.join(arguments.texts)}: no sentence that can be written with {arguments.labels_path}; "
@@ -66,12 +66,11 @@ def read_texts(paths: Iterable[str]) -> Iterator[str]:
             utterances, faults = read_manifest(path)
             if faults:
                 raise InputError(faults[0])
-            for utterance in tqdm(utterances, path, unit="transcript", leave=False):
-                yield read_transcript(utterance.transcript_path)
+            yield from (read_transcript(utterance.transcript_path) for utterance in utterances)
             continue
         try:
             with open(path, encoding="utf-8-sig") as file:
-                yield from tqdm(file, path, unit="line", leave=False)
+                yield from file
         except OSError as error:
             raise InputError(f"{path}: cannot read the text: {error.strerror}; correct the path") from None
         except UnicodeDecodeError:

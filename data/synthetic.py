@@ -12,6 +12,7 @@ import ctypes
 import importlib.util
 import itertools
 import multiprocessing
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -30,17 +31,21 @@ SAMPLE_RATE = 16000  # Hz
 DEFAULT_SIZES = {"train": 1600, "val": 100, "test": 200}
 SPLITS = tuple(DEFAULT_SIZES)
 
-# A voice is an accent and a timbre of espeak-ng. No timbre is in two splits.
-ACCENTS = ("en", "en-us", "en-us-nyc", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-rp")
+# A voice is an accent and a timbre of espeak-ng. No timbre is in two splits, and none that only
+# differs from another by its number. Training has random timbres beside those of espeak-ng.
+ACCENTS = ("en", "en-029", "en-us", "en-us-nyc", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-rp")
+RANDOM_TIMBRES = tuple(f"random{number}" for number in range(100))
 TIMBRES = {
     "train": (
-        "Alex Alicia Andrea Andy Denis Diogo Gene Henrique Hugo Jacky Lee Marco Michael Mike Nguyen "
-        "Reed adam antonio aunty belinda croak david edward f1 f3 f5 grandma gustave ian iven john "
-        "kaukovalta klatt klatt3 linda m1 m2 m4 m6 m8 marcelo michel miguel norbert paul pedro quincy "
-        "rob sandro shelby travis"
-    ).split(),
-    "val": "Mario m5 robert steph".split(),
-    "test": "Annie ed f2 f4 grandpa m3 m7 pablo".split(),
+        *"Alex Andrea Andy AnxiousAndy Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Michael Mike "
+        "Nguyen Reed Tweaky adam antonio aunty croak david edward edward2 f1 f2 f3 f5 grandma gustave ian "
+        "iven iven2 iven3 iven4 john kaukovalta klatt klatt2 klatt3 klatt4 klatt5 klatt6 m1 m2 m3 m4 m5 "
+        "m6 m8 marcelo michel miguel mike2 norbert pablo paul pedro quincy rob sandro shelby steph steph2 "
+        "steph3 travis".split(),
+        *RANDOM_TIMBRES,
+    ),
+    "val": "Alicia Annie Mario belinda ed f4 grandpa m7 robert".split(),
+    "test": "Storm anika benjamin boris linda max victor zac".split(),
 }
 
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -119,8 +124,55 @@ def plan(sizes: dict[str, int], seed: int) -> dict[str, list[Line]]:
     return {split: lines[split] for split in SPLITS}
 
 
+def random_timbre(rng: np.random.Generator) -> str:
+    """A voice file of espeak-ng (its docs/voices.md): a throat of random size, built at random."""
+    size = np.exp(rng.uniform(np.log(0.85), np.log(1.45)))
+    pitch = np.exp(rng.uniform(np.log(65), np.log(260)))  # Hz
+
+    def some(low: float, high: float, count: int = 1) -> str:
+        return " ".join(f"{value:.0f}" for value in rng.uniform(low, high, count))
+
+    return "\n".join(
+        (
+            "language variant",
+            f"pitch {pitch:.0f} {pitch * rng.uniform(1.15, 1.65):.0f}",
+            f"flutter {some(0, 7)}",
+            *(  # frequency, height and width in percent
+                f"formant {number} {size * rng.uniform(92, 108):.0f} {some(60, 150)} {some(80, 160)}"
+                for number in range(9)
+            ),
+            f"voicing {some(30, 180)}",
+            f"consonants {some(30, 130, 2)}",
+            f"tone 600 {some(80, 255)} 1200 {some(30, 200)} 2000 {some(30, 200)}",  # Hz, loudness
+        )
+    )
+
+
+def write_timbres(folder: Path) -> None:
+    """Make a folder of espeak-ng's data that has our timbres, the random ones too.
+
+    It has no others: espeak-ng can count 349 voices only.
+    """
+    import espeakng_loader
+
+    data, timbres = Path(espeakng_loader.get_data_path()), folder / "voices" / "!v"
+    timbres.mkdir(parents=True)
+    for path in data.iterdir():
+        if path.name != "voices":
+            (folder / path.name).symlink_to(path)
+    for name in itertools.chain(*TIMBRES.values()):
+        if name not in RANDOM_TIMBRES:
+            (timbres / name).symlink_to(data / "voices" / "!v" / name)
+    for number, name in enumerate(RANDOM_TIMBRES):
+        timbre = random_timbre(np.random.default_rng(number))
+        (timbres / name).write_text(timbre, encoding="utf-8")
+
+
 class Synthesiser:
     """espeak-ng, loaded into this process; its interface is that of `espeak-ng/speak_lib.h`.
+
+    Args:
+        data: Folder of its data.
 
     Raises:
         InputError: The library does not find its data.
@@ -129,12 +181,12 @@ class Synthesiser:
     SYNCHRONOUS, DONT_EXIT, UTF8 = 2, 0x8000, 1
     SPEED, PITCH, PAUSE = 1, 3, 7
 
-    def __init__(self) -> None:
+    def __init__(self, data: Path) -> None:
         import espeakng_loader
 
         self.library = ctypes.CDLL(espeakng_loader.get_library_path())
-        data = espeakng_loader.get_data_path()
-        self.rate = self.library.espeak_Initialize(self.SYNCHRONOUS, 0, data.encode(), self.DONT_EXIT)
+        path = str(data).encode()
+        self.rate = self.library.espeak_Initialize(self.SYNCHRONOUS, 0, path, self.DONT_EXIT)
         if self.rate <= 0:
             raise InputError(f"{data}: espeak-ng cannot read its data; install it into a shorter path")
         self.chunks: list[np.ndarray] = []
@@ -167,9 +219,9 @@ class Synthesiser:
         return np.concatenate(self.chunks).astype(np.float32) / 2**15
 
 
-def record(lines: Sequence[Line], folder: Path) -> list[Utterance]:
+def record(lines: Sequence[Line], folder: Path, data: Path) -> list[Utterance]:
     """Write the wav and txt files of all that one timbre says."""
-    synthesiser = Synthesiser()
+    synthesiser = Synthesiser(data)
     utterances = []
     for line in lines:
         speech = synthesiser.speak(line.text, line.voice, line.speed, line.pitch, line.pause)
@@ -219,10 +271,13 @@ def record_all(lines: dict[str, list[Line]], folder: Path) -> list[Utterance]:
         speakers.setdefault(line.voice.split("+")[1], []).append(line)
     utterances = []
     with (
+        tempfile.TemporaryDirectory() as scratch,
         multiprocessing.get_context("fork").Pool(maxtasksperchild=1) as pool,
         tqdm(total=sum(map(len, lines.values())), desc="Speaking", unit="utterance") as bar,
     ):
-        for spoken in pool.imap_unordered(partial(record, folder=folder), speakers.values()):
+        data = Path(scratch, "espeak-ng-data")
+        write_timbres(data)
+        for spoken in pool.imap_unordered(partial(record, folder=folder, data=data), speakers.values()):
             utterances += spoken
             bar.update(len(spoken))
     return utterances

@@ -34,7 +34,7 @@ SPLITS = tuple(DEFAULT_SIZES)
 # A voice is an accent and a timbre of espeak-ng. No timbre is in two splits, and none that only
 # differs from another by its number. Training has random timbres beside those of espeak-ng.
 ACCENTS = ("en", "en-029", "en-us", "en-us-nyc", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-rp")
-RANDOM_TIMBRES = tuple(f"random{number}" for number in range(100))
+RANDOM_TIMBRES = tuple(f"random{number}" for number in range(300))
 TIMBRES = {
     "train": (
         *"Alex Andrea Andy AnxiousAndy Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Michael Mike "
@@ -70,6 +70,10 @@ class Line:
     level: float  # of the speech, dB of full scale
     noise: float  # of the background hiss, dB of the speech
     seed: int
+
+    @property
+    def timbre(self) -> str:
+        return self.voice.split("+")[1]
 
 
 def sentence(rng: np.random.Generator) -> str:
@@ -148,31 +152,27 @@ def random_timbre(rng: np.random.Generator) -> str:
     )
 
 
-def write_timbres(folder: Path) -> None:
-    """Make a folder of espeak-ng's data that has our timbres, the random ones too.
-
-    It has no others: espeak-ng can count 349 voices only.
-    """
+def link_data(folder: Path, timbre: str) -> None:
+    """Make a folder of espeak-ng's data with one timbre: it can only count 349 voices."""
     import espeakng_loader
 
-    data, timbres = Path(espeakng_loader.get_data_path()), folder / "voices" / "!v"
-    timbres.mkdir(parents=True)
+    data, voice = Path(espeakng_loader.get_data_path()), Path("voices", "!v", timbre)
+    (folder / voice).parent.mkdir(parents=True)
     for path in data.iterdir():
         if path.name != "voices":
             (folder / path.name).symlink_to(path)
-    for name in itertools.chain(*TIMBRES.values()):
-        if name not in RANDOM_TIMBRES:
-            (timbres / name).symlink_to(data / "voices" / "!v" / name)
-    for number, name in enumerate(RANDOM_TIMBRES):
-        timbre = random_timbre(np.random.default_rng(number))
-        (timbres / name).write_text(timbre, encoding="utf-8")
+    if timbre in RANDOM_TIMBRES:
+        rng = np.random.default_rng(RANDOM_TIMBRES.index(timbre))
+        (folder / voice).write_text(random_timbre(rng), encoding="utf-8")
+    else:
+        (folder / voice).symlink_to(data / voice)
 
 
 class Synthesiser:
     """espeak-ng, loaded into this process; its interface is that of `espeak-ng/speak_lib.h`.
 
     Args:
-        data: Folder of its data.
+        data: Folder of its data, see `link_data`.
 
     Raises:
         InputError: The library does not find its data.
@@ -219,9 +219,15 @@ class Synthesiser:
         return np.concatenate(self.chunks).astype(np.float32) / 2**15
 
 
-def record(lines: Sequence[Line], folder: Path, data: Path) -> list[Utterance]:
+def record(lines: Sequence[Line], folder: Path) -> list[Utterance]:
     """Write the wav and txt files of all that one timbre says."""
-    synthesiser = Synthesiser(data)
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(scratch, "espeak-ng-data")
+        link_data(data, lines[0].timbre)
+        return record_with(Synthesiser(data), lines, folder)
+
+
+def record_with(synthesiser: Synthesiser, lines: Sequence[Line], folder: Path) -> list[Utterance]:
     utterances = []
     for line in lines:
         speech = synthesiser.speak(line.text, line.voice, line.speed, line.pitch, line.pause)
@@ -268,16 +274,13 @@ def record_all(lines: dict[str, list[Line]], folder: Path) -> list[Utterance]:
     """
     speakers: dict[str, list[Line]] = {}
     for line in itertools.chain(*lines.values()):
-        speakers.setdefault(line.voice.split("+")[1], []).append(line)
+        speakers.setdefault(line.timbre, []).append(line)
     utterances = []
     with (
-        tempfile.TemporaryDirectory() as scratch,
         multiprocessing.get_context("fork").Pool(maxtasksperchild=1) as pool,
         tqdm(total=sum(map(len, lines.values())), desc="Speaking", unit="utterance") as bar,
     ):
-        data = Path(scratch, "espeak-ng-data")
-        write_timbres(data)
-        for spoken in pool.imap_unordered(partial(record, folder=folder, data=data), speakers.values()):
+        for spoken in pool.imap_unordered(partial(record, folder=folder), speakers.values()):
             utterances += spoken
             bar.update(len(spoken))
     return utterances

@@ -23,8 +23,8 @@ help:
 demo: $(VENV)/installed $(CORPUS)/test_manifest.csv
 	$(BIN)/python train.py --save-folder $(DEMO) --id "Synthetic corpus" \
 		--train-manifest $(CORPUS)/train_manifest.csv --val-manifest $(CORPUS)/val_manifest.csv \
-		--hidden-size 256 --hidden-layers 2 --batch-size 16 --num-workers 1 \
-		--adam --lr 2.5e-3 --schedule cosine --warmup-epochs 0.3 --epochs 6
+		--window-size 0.025 --window-stride 0.02 --hidden-size 256 --hidden-layers 2 --batch-size 12 \
+		--num-workers 1 --adam --lr 2.5e-3 --schedule cosine --warmup-epochs 0.3 --epochs 5
 	$(BIN)/python test.py --model-path $(DEMO)/deepspeech_final.pth \
 		--test-manifest $(CORPUS)/test_manifest.csv --num-workers 1 --output $(DEMO)/test.csv
 	$(BIN)/python transcribe.py --model-path $(DEMO)/deepspeech_final.pth $(CORPUS)/wav/$(SAMPLE).wav \

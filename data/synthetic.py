@@ -28,7 +28,7 @@ from deepspeech.errors import InputError
 from deepspeech.manifest import Utterance, write_manifest
 
 SAMPLE_RATE = 16000  # Hz
-DEFAULT_SIZES = {"train": 1600, "val": 100, "test": 200}
+DEFAULT_SIZES = {"train": 3600, "val": 100, "test": 200}
 SPLITS = tuple(DEFAULT_SIZES)
 
 # A voice is an accent and a timbre of espeak-ng. No timbre is in two splits, and none that only
@@ -130,24 +130,27 @@ def plan(sizes: dict[str, int], seed: int) -> dict[str, list[Line]]:
 
 def random_timbre(rng: np.random.Generator) -> str:
     """A voice file of espeak-ng (its docs/voices.md): a throat of random size, built at random."""
-    size = np.exp(rng.uniform(np.log(0.85), np.log(1.45)))
-    pitch = np.exp(rng.uniform(np.log(65), np.log(260)))  # Hz
 
     def some(low: float, high: float, count: int = 1) -> str:
         return " ".join(f"{value:.0f}" for value in rng.uniform(low, high, count))
 
+    def spread(low: float, high: float) -> float:
+        """Uniform in its logarithm."""
+        return float(np.exp(rng.uniform(np.log(low), np.log(high))))
+
+    size, pitch = spread(0.85, 1.5), spread(65, 300)  # Hz
     return "\n".join(
         (
             "language variant",
             f"pitch {pitch:.0f} {pitch * rng.uniform(1.15, 1.65):.0f}",
             f"flutter {some(0, 7)}",
             *(  # frequency, height and width in percent
-                f"formant {number} {size * rng.uniform(92, 108):.0f} {some(60, 150)} {some(80, 160)}"
+                f"formant {number} {size * rng.uniform(90, 110):.0f} {spread(50, 200):.0f} {some(80, 160)}"
                 for number in range(9)
             ),
-            f"voicing {some(30, 180)}",
+            f"voicing {spread(20, 200):.0f}",
             f"consonants {some(30, 130, 2)}",
-            f"tone 600 {some(80, 255)} 1200 {some(30, 200)} 2000 {some(30, 200)}",  # Hz, loudness
+            f"tone 600 {some(60, 255)} 1200 {some(10, 200)} 2000 {some(10, 200)}",  # Hz, loudness
         )
     )
 

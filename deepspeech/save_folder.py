@@ -122,7 +122,7 @@ class SaveFolder:
         self._tasks[name] = self._thread.submit(self._attempt, action, name)
 
     def _try_again(self) -> None:
-        for name, action in list(self._failed.items()):
+        for name, action in sorted(self._failed.items(), key=lambda failed: failed[1] == self._delete):
             if self._tasks[name].done():
                 del self._failed[name]
                 self._submit(action, name)

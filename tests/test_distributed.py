@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import multiprocessing
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -25,16 +27,18 @@ from conftest import (
     write_rows,
 )
 
-from deepspeech import distributed
+from deepspeech import cli, distributed
 from deepspeech.checkpoint import load_checkpoint, save_checkpoint
 
 pytestmark = pytest.mark.slow
 
 PATIENCE = 200
-TRAIN = ["--hidden-size", "12", "--hidden-layers", "2", "--no-cuda", "--precision", "fp32"]
-TRAIN += ["--num-workers", "0", "--epochs", "5", "--checkpoint", "--sync-batchnorm"]
-SHARED = [*TRAIN, "--batch-size", "2", "--checkpoint-per-iteration", "1"]  # by two processes
-ALONE = [*TRAIN, "--batch-size", "4"]
+SMALL = ["--hidden-size", "12", "--hidden-layers", "2"]
+# With a higher rate so small a network multiplies differences of 1e-7 by a thousand in 20 steps.
+TRAIN = ["--lr", "1e-5", "--no-cuda", "--precision", "fp32", "--num-workers", "0", "--checkpoint"]
+EPOCHS = [*SMALL, *TRAIN, "--epochs", "5"]
+SHARED = [*EPOCHS, "--sync-batchnorm", "--batch-size", "2", "--checkpoint-per-iteration", "1"]  # by two
+ALONE = [*EPOCHS, "--batch-size", "4"]
 LAST = "deepspeech_checkpoint_epoch_5.pth"
 
 
@@ -91,7 +95,8 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 def assert_close(one: dict, other: dict) -> None:
     assert one.keys() == other.keys()
     for name, tensor in one.items():
-        assert torch.allclose(tensor.double(), other[name].double(), atol=1e-5), name
+        relative = 1e-4 if "running" in name else 0
+        assert torch.allclose(tensor.double(), other[name].double(), relative, atol=1e-5), name
 
 
 def history(folder: Path) -> list[dict[str, str]]:
@@ -118,11 +123,62 @@ def test_two_processes_train_as_one_with_the_double_batch(together, odd, tmp_pat
     folder, shown = together
     assert not load_script("train.py").main([*odd.flags(), *ALONE, "--save-folder", str(tmp_path)])
     assert_close(weights(folder / LAST), weights(tmp_path / LAST))
+    first, last = weights(folder / "deepspeech_checkpoint_epoch_1_iter_1.pth"), weights(folder / LAST)
+    assert max((last[name] - tensor).abs().max() for name, tensor in first.items() if "bias" in name) > 1e-3
     for ours, alone in zip(history(folder), history(tmp_path), strict=True):
         assert {ours[name] == alone[name] for name in ("epoch", "wer", "cer", "too_short")} == {True}
         for name in ("train_loss", "val_loss", "audio_seconds"):
             assert float(ours[name]) == pytest.approx(float(alone[name]), rel=1e-4)
     assert len(re.findall(r"^epoch \d: train loss", shown, re.MULTILINE)) == 5  # one process speaks
+
+
+def train_in_two(arguments: list[str]) -> None:
+    """Train in two processes forked from this one, which has loaded everything already."""
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
+    main = load_script("train.py").main
+
+    def work(rank: int) -> None:
+        os.environ.update(place, WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank))
+        cli.run(lambda: main(arguments))
+
+    context = multiprocessing.get_context("fork")
+    processes = [context.Process(target=work, args=(rank,)) for rank in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(PATIENCE)
+    assert [process.exitcode for process in processes] == [0, 0]
+
+
+@pytest.mark.parametrize("case", ["accumulation", "frozen layers", "unreadable utterances"])
+def test_whatever_the_options_two_processes_train_as_one(case, odd, labels, tmp_path):
+    flags = {
+        "accumulation": [*odd.flags(), *SMALL, "--grad-accumulation", "3"],
+        "frozen layers": [*odd.flags(), "--continue-from", str(tmp_path / "model.pth"), "--finetune"],
+        "unreadable utterances": ["--val-manifest", str(odd.val), *SMALL, "--skip-faulty"],
+    }[case]
+    if case == "frozen layers":
+        save_checkpoint(tmp_path / "model.pth", tiny_model(labels))
+        flags += ["--drop-layers", "1", "--freeze-epochs", "1"]
+    elif case == "unreadable utterances":  # one batch has nothing else, of another one process has it
+        (tmp_path / "broken.wav").write_bytes(b"RIFF")
+        names = [odd.folder / f"train_{index}.{('wav', 'flac')[index % 2]}" for index in range(12)]
+        for index in (0, 1, 2, 3, 5):
+            names[index] = tmp_path / "broken.wav"
+        texts = [odd.folder / f"train_{index}.txt" for index in range(12)]
+        rows = [(name, text, 1 + index) for index, (name, text) in enumerate(zip(names, texts, strict=True))]
+        flags += ["--train-manifest", str(write_rows(tmp_path / "train.csv", rows))]
+    flags += [*TRAIN, "--epochs", "2"]
+    train_in_two([*flags, "--sync-batchnorm", "--batch-size", "2", "--save-folder", str(tmp_path / "two")])
+    assert not load_script("train.py").main(
+        [*flags, "--batch-size", "4", "--save-folder", str(tmp_path / "1")]
+    )
+    name = "deepspeech_checkpoint_epoch_2.pth"
+    assert_close(weights(tmp_path / "two" / name), weights(tmp_path / "1" / name))
+    for ours, alone in zip(history(tmp_path / "two"), history(tmp_path / "1"), strict=True):
+        assert {ours[name] == alone[name] for name in ("epoch", "wer", "cer", "unreadable")} == {True}
 
 
 def test_two_processes_test_as_one(odd, labels, tmp_path, capsys):
@@ -153,7 +209,7 @@ def test_a_killed_worker_is_started_again_and_nothing_is_lost(together, odd, tmp
     wait_for(launcher, tmp_path / "deepspeech_checkpoint_epoch_2_iter_2.pth")
     os.kill(worker(launcher, rank=1), signal.SIGKILL)
     assert not (tmp_path / LAST).exists()
-    status, shown, errors = finish(launcher)
+    status, _, errors = finish(launcher)
     assert status == 0, errors
     assert "Started again by torchrun: going on from" in errors
     assert [row["epoch"] for row in history(tmp_path)] == ["1", "2", "3", "4", "5"]
@@ -166,7 +222,7 @@ def test_sigterm_saves_and_going_on_equals_an_uninterrupted_run(together, odd, t
     launcher = start("train.py", *odd.flags(), *SHARED, "--save-folder", tmp_path)
     wait_for(launcher, tmp_path / "deepspeech_checkpoint_epoch_2_iter_1.pth")
     launcher.terminate()
-    status, shown, errors = finish(launcher)
+    status, _, errors = finish(launcher)
     assert status != 0
     saved = re.search(r"^SIGTERM: saved (\S+); go on with --continue-from \1$", errors, re.MULTILINE)
     assert saved, errors
@@ -179,7 +235,7 @@ def test_sigterm_saves_and_going_on_equals_an_uninterrupted_run(together, odd, t
 
 def test_a_loss_that_is_not_finite_in_one_process_is_skipped_by_both(tmp_path):
     """Utterances come from short to long, the second process gets every second one."""
-    broken = {3, 9, 11}  # of twelve; so one step is bad, one good, two bad
+    broken = {3, 9, 11}  # of twelve, so the steps are: good, bad, good, good, bad, bad
     corpus = make_corpus(tmp_path / "corpus", train=12, val=2)
     rows = []
     for index in range(12):
@@ -189,8 +245,8 @@ def test_a_loss_that_is_not_finite_in_one_process_is_skipped_by_both(tmp_path):
         soundfile.write(corpus.folder / f"{index}.wav", sound, 16000, subtype="FLOAT")
         rows.append((f"{index}.wav", "train_0.txt"))
     write_rows(corpus.train, rows)
-    flags = [*corpus.flags(), *TRAIN, "--batch-size", "1", "--max-bad-steps", "2", "--save-folder", tmp_path]
-    status, shown, errors = finish(start("train.py", *flags))
+    flags = [*corpus.flags(), *EPOCHS, "--batch-size", "1", "--max-bad-steps", "2"]
+    status, _, errors = finish(start("train.py", *flags, "--save-folder", tmp_path))
     assert status != 0
     message = next(line for line in errors.splitlines() if "error: no finite loss" in line)
     assert "in 2 steps in a row" in message

@@ -123,12 +123,12 @@ def test_what_is_safe_stays_whole_when_the_remote_breaks(capsys):
     assert (
         "next.pth: cannot be reached: OSError: connection lost; training goes on" in capsys.readouterr().err
     )
-    assert Flaky.store["/bucket/run/model.pth"].getvalue() == b"good" * 100
+    assert Flaky.store["flaky://bucket/run/model.pth"].getvalue() == b"good" * 100
     assert (folder.path / "next.pth").read_bytes() == b"next" * 100
     Flaky.failures = 0
     write(folder, "last.pth", b"last")
     folder.finish()
-    assert Flaky.store["/bucket/run/next.pth"].getvalue() == b"next" * 100
+    assert Flaky.store["flaky://bucket/run/next.pth"].getvalue() == b"next" * 100
 
 
 def test_a_file_not_yet_safe_is_found_here(labels, tmp_path):

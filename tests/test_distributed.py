@@ -95,8 +95,8 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 def assert_close(one: dict, other: dict) -> None:
     assert one.keys() == other.keys()
     for name, tensor in one.items():
-        relative = 1e-4 if "running" in name else 0
-        assert torch.allclose(tensor.double(), other[name].double(), relative, atol=1e-5), name
+        tolerance = 2e-4 if "running" in name else 1e-5  # statistics follow all weights before them
+        assert torch.allclose(tensor.double(), other[name].double(), rtol=0, atol=tolerance), name
 
 
 def history(folder: Path) -> list[dict[str, str]]:
@@ -170,14 +170,13 @@ def test_whatever_the_options_two_processes_train_as_one(case, odd, labels, tmp_
         texts = [odd.folder / f"train_{index}.txt" for index in range(12)]
         rows = [(name, text, 1 + index) for index, (name, text) in enumerate(zip(names, texts, strict=True))]
         flags += ["--train-manifest", str(write_rows(tmp_path / "train.csv", rows))]
-    flags += [*TRAIN, "--epochs", "2"]
-    train_in_two([*flags, "--sync-batchnorm", "--batch-size", "2", "--save-folder", str(tmp_path / "two")])
-    assert not load_script("train.py").main(
-        [*flags, "--batch-size", "4", "--save-folder", str(tmp_path / "1")]
-    )
+    flags += [*TRAIN, "--epochs", "2", "--save-folder"]
+    one, two = tmp_path / "one", tmp_path / "two"
+    train_in_two([*flags, str(two), "--sync-batchnorm", "--batch-size", "2"])
+    assert not load_script("train.py").main([*flags, str(one), "--batch-size", "4"])
     name = "deepspeech_checkpoint_epoch_2.pth"
-    assert_close(weights(tmp_path / "two" / name), weights(tmp_path / "1" / name))
-    for ours, alone in zip(history(tmp_path / "two"), history(tmp_path / "1"), strict=True):
+    assert_close(weights(two / name), weights(one / name))
+    for ours, alone in zip(history(two), history(one), strict=True):
         assert {ours[name] == alone[name] for name in ("epoch", "wer", "cer", "unreadable")} == {True}
 
 

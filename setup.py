@@ -45,6 +45,7 @@ setup(
     package_data={"deepspeech": ["templates/*.html"]},
     python_requires=">=3.11",
     install_requires=[
+        "fsspec>=2024.6",
         "jinja2>=3.1",
         "matplotlib>=3.8",
         "numpy>=1.26",

@@ -5,52 +5,78 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 
-from deepspeech import cli
+from deepspeech import cli, distributed
 from deepspeech.checkpoint import check_writable, load_model
 from deepspeech.config import DecoderConfig, EvaluationConfig, InferenceConfig
 from deepspeech.corpus import load_corpus
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.decoder import make_decoder
 from deepspeech.device import inference_device, inference_format
-from deepspeech.evaluation import evaluate
+from deepspeech.evaluation import Evaluation, evaluate
 from deepspeech.recognizer import Recognizer
 from deepspeech.report import Reliability, write_report
 from deepspeech.saved_output import SavedOutput
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    distributed.join()
     arguments = cli.parse(argv, __doc__, EvaluationConfig, InferenceConfig, DecoderConfig)
     data, inference = arguments.make(EvaluationConfig), arguments.make(InferenceConfig)
     for name in ("output", "report", "save_output"):
         if path := getattr(data, name):
-            check_writable(os.path.dirname(path) or ".", f"--{name.replace('_', '-')}")
+            folder, flag = os.path.dirname(path) or ".", f"--{name.replace('_', '-')}"
+            distributed.on_first(partial(check_writable, folder, flag))
     device = inference_device(inference.cuda)
     dtype = inference_format(inference.half, device)
-    model = load_model(inference.model_path, device)
+    model = distributed.on_first(lambda: load_model(inference.model_path)).to(device)
     decoder = make_decoder(arguments.make(DecoderConfig), model.labels)
-    corpus = load_corpus(
-        data.test_manifest,
-        model.labels,
-        data.unknown_characters,
-        allow_empty=True,
-        skip_faulty=data.skip_faulty,
+    corpus = distributed.on_first(
+        lambda: load_corpus(
+            data.test_manifest,
+            model.labels,
+            data.unknown_characters,
+            allow_empty=True,
+            skip_faulty=data.skip_faulty,
+        )
     )
     dataset = SpectrogramDataset(corpus, model.labels, model.config.features)
-    sampler = BucketingSampler(corpus.durations, data.batch_size, shuffle=False)
+    sampler = BucketingSampler(
+        corpus.durations,
+        data.batch_size,
+        shuffle=False,
+        num_replicas=distributed.size(),
+        rank=distributed.rank(),
+    )
     loader = AudioDataLoader(
         dataset, sampler, data.num_workers, data.skip_faulty, pin_memory=device.type == "cuda"
     )
     reliability, saved = Reliability(dataset), SavedOutput(model.labels)
-    observers = [reliability.observe] if data.report else []
-    observers += [saved.observe] if data.save_output else []
+    observing = ([reliability] if data.report else []) + ([saved] if data.save_output else [])
     with torch.inference_mode():
-        evaluation = evaluate(model, loader, decoder, dtype, observers=observers)
-    if data.save_output:
-        saved.write(data.save_output)
+        evaluation = evaluate(model, loader, decoder, dtype, observers=[each.observe for each in observing])
+    for each in observing:
+        each.gather()
 
+    def write() -> None:
+        if data.save_output:
+            saved.write(data.save_output)
+        show(evaluation, data)
+        if data.output:
+            evaluation.write_csv(data.output)
+        if data.report:
+            title = f"{inference.model_path} on {data.test_manifest}"
+            write_report(data.report, title, evaluation, reliability, Recognizer(model, decoder, dtype))
+
+    distributed.on_first(write)
+    return 0
+
+
+def show(evaluation: Evaluation, data: EvaluationConfig) -> None:
+    """Print the error rates and, if asked for, every utterance."""
     if data.verbose:
         for result in evaluation.results:
             print(f"{result.audio_path}\n  reference:  {result.reference}\n  hypothesis: {result.hypothesis}")
@@ -60,12 +86,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"CER with spaces {evaluation.characters_and_spaces}")
     if evaluation.unreadable:
         print(f"{evaluation.unreadable} utterances could not be read")
-    if data.output:
-        evaluation.write_csv(data.output)
-    if data.report:
-        title = f"{inference.model_path} on {data.test_manifest}"
-        write_report(data.report, title, evaluation, reliability, Recognizer(model, decoder, dtype))
-    return 0
 
 
 if __name__ == "__main__":

@@ -8,29 +8,31 @@ from collections.abc import Sequence
 
 import torch
 
-from deepspeech import cli, retired
+from deepspeech import cli, distributed, retired
 from deepspeech.augment import Augmentation
-from deepspeech.checkpoint import check_writable
 from deepspeech.config import AugmentConfig, DataConfig, FeatureConfig, ModelConfig, TrainingConfig
 from deepspeech.corpus import load_corpus
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.device import keep_freed_memory, training_device
+from deepspeech.history import FIGURE
 from deepspeech.interruption import Interrupted
 from deepspeech.model import DeepSpeech
+from deepspeech.save_folder import SaveFolder
 from deepspeech.start import starting_point
 from deepspeech.training import Trainer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
+    distributed.join()
     groups = DataConfig, AugmentConfig, FeatureConfig, ModelConfig, TrainingConfig
     arguments = cli.parse(argv, __doc__, *groups, extend=retired.add_flags)
     data, training = arguments.make(DataConfig), arguments.make(TrainingConfig)
-    check_writable(training.save_folder, "--save-folder")
+    distributed.on_first(SaveFolder(training.save_folder).open)
     device = training_device(training.cuda)
     torch.manual_seed(training.seed)
     keep_freed_memory()
 
-    start = starting_point(arguments)
+    start = distributed.on_first(lambda: starting_point(arguments))
     sample_rate = start.model.config.features.sample_rate
     augment = Augmentation(arguments.make(AugmentConfig), sample_rate, training.seed)
     loaders = [
@@ -40,17 +42,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     trainer = Trainer(start.model.to(device), *loaders, training, start.new_layers)
     start.restore(trainer)
     size = sum(weights.numel() for weights in start.model.parameters())
-    print(f"{size:,} weights on {device}, {trainer.step.dtype}")
+    processes = f"{distributed.size()} processes, " if distributed.size() > 1 else ""
+    distributed.tell(f"{size:,} weights on {processes}{device}, {trainer.step.dtype}")
     try:
         history = trainer.fit()
     except Interrupted as stop:
-        print(stop, file=sys.stderr)
+        text = str(stop)
+        distributed.on_first(lambda: print(text, file=sys.stderr, flush=True))
         return 128 + stop.signal_number
     if history.rows:
         best = min(history.rows, key=lambda row: row.wer)
-        print(
+        model, curves = map(trainer.folder.describe, (training.best_val_model_name, FIGURE))
+        distributed.tell(
             f"Best: epoch {best.epoch}, WER {100 * best.wer:.2f} %, CER {100 * best.cer:.2f} %, "
-            f"model {trainer.best_path}, curves {trainer.folder / 'curves.png'}"
+            f"model {model}, curves {curves}"
         )
     return 0
 
@@ -65,8 +70,10 @@ def make_loader(
 ) -> AudioDataLoader:
     """Check a manifest and serve it: for training with an augmentation, else for validation."""
     shuffle = augment is not None
-    corpus = load_corpus(
-        path, model.labels, data.unknown_characters, allow_empty=not shuffle, skip_faulty=data.skip_faulty
+    corpus = distributed.on_first(
+        lambda: load_corpus(
+            path, model.labels, data.unknown_characters, allow_empty=not shuffle, skip_faulty=data.skip_faulty
+        )
     )
     dataset = SpectrogramDataset(corpus, model.labels, model.config.features, augment)
     sampler = BucketingSampler(
@@ -75,6 +82,8 @@ def make_loader(
         shuffle,
         sorta_grad=data.sorta_grad,
         seed=training.seed,
+        num_replicas=distributed.size(),
+        rank=distributed.rank(),
         batch_seconds=data.batch_seconds,
     )
     return AudioDataLoader(

@@ -16,14 +16,14 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from deepspeech import cli, import_v2, safe_load
+from deepspeech import cli, import_v2, remote, safe_load
 from deepspeech.config import ModelConfig
 from deepspeech.errors import InputError
 from deepspeech.model import DeepSpeech
@@ -114,7 +114,8 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     Raises:
         InputError: No such file, or not a whole and sound checkpoint.
     """
-    content = safe_load.read(path)
+    with remote.local_copy(path) as file:
+        content = safe_load.read(file, name=path)
     if not isinstance(content, dict) or "state_dict" not in content:
         raise InputError(f"{path}: not a checkpoint of train.py or of deepspeech.pytorch; give one")
     try:
@@ -166,7 +167,7 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> DeepSpee
     """A network ready for inference.
 
     Args:
-        path: A model or checkpoint.
+        path: A model or checkpoint; a path or a URL.
         device: Where to put it.
 
     Raises:
@@ -177,13 +178,18 @@ def load_model(path: str | Path, device: str | torch.device = "cpu") -> DeepSpee
 
 def checkpoints(folder: str | Path) -> list[Path]:
     """The checkpoints of a folder, oldest first by the epoch and iteration in their names."""
+    folder = Path(folder)
+    return [folder / name for name in in_order(path.name for path in folder.glob("*.pth"))]
 
-    def position(path: Path) -> tuple[int, float]:
-        epoch, iteration = NAME.fullmatch(path.name).groups()
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Those of the file names that checkpoints have, oldest first."""
+
+    def position(name: str) -> tuple[int, float]:
+        epoch, iteration = NAME.fullmatch(name).groups()
         return int(epoch), float(iteration) if iteration else float("inf")
 
-    found = [path for path in Path(folder).glob("*.pth") if NAME.fullmatch(path.name)]
-    return sorted(found, key=position)
+    return sorted(filter(NAME.fullmatch, names), key=position)
 
 
 def checkpoint_name(epoch: int, iteration: int | None = None) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, fields
 from typing import Any, NoReturn, TypeVar
 
+from deepspeech import distributed
 from deepspeech.errors import InputError
 from deepspeech.options import Options, flag_names
 
@@ -87,9 +88,11 @@ def _value_type(kind: Any) -> type:
 def run(main: Callable[[], int | None]) -> None:
     """Run a script's `main`: a user's mistake is one line on standard error and status 2."""
     try:
-        sys.exit(main() or 0)
+        status = main() or 0
+        distributed.leave()
+        sys.exit(status)
     except InputError as error:
-        print(f"{os.path.basename(sys.argv[0])}: error: {error}", file=sys.stderr)
+        distributed.tell_error(f"{os.path.basename(sys.argv[0])}: error: {error}")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -191,9 +191,17 @@ class TrainingConfig(Options):
     adam: bool = option(False, "AdamW instead of SGD with Nesterov momentum")
     eps: float = option(1e-8, "AdamW epsilon", POSITIVE)
     betas: tuple[float, float] = option((0.9, 0.999), "AdamW betas", FRACTION, nargs=2, metavar="B")
+    max_bad_steps: int = option(
+        20, "stop after this many steps in a row without a finite loss or gradient", POSITIVE
+    )
+    sync_batchnorm: bool = option(
+        False, "with several processes: normalise with the statistics of all of them, not of each"
+    )
     max_norm: float = option(400.0, "gradients are clipped to this norm", POSITIVE)
     grad_accumulation: int = option(1, "batches summed before a step of the optimiser", POSITIVE)
-    save_folder: str = option("models/", "where models, metrics.csv and curves.png go")
+    save_folder: str = option(
+        "models/", "where models, metrics.csv and curves.png go; a path, or a URL such as s3://bucket/run"
+    )
     best_val_model_name: str = option("deepspeech_final.pth", "file name of the best model by validation WER")
     checkpoint: bool = option(False, "save a checkpoint after every epoch")
     checkpoint_per_iteration: int = option(
@@ -203,7 +211,7 @@ class TrainingConfig(Options):
         ("--checkpoint-per-iteration", "--checkpoint-per-batch"),
     )
     save_n_recent_models: int = option(0, "keep this many checkpoints; 0: all", NOT_NEGATIVE)
-    continue_from: str | None = option(None, "checkpoint to go on from exactly")
+    continue_from: str | None = option(None, "checkpoint (path or URL) to go on from exactly")
     finetune: bool = option(False, "take only the weights of --continue-from and start anew")
     drop_layers: int = option(0, "with --finetune: make this many last layers anew", NOT_NEGATIVE)
     freeze_epochs: int = option(0, "with --finetune: train only the new layers this long", NOT_NEGATIVE)
@@ -218,7 +226,7 @@ class TrainingConfig(Options):
 class InferenceConfig(Options):
     """Model and device"""
 
-    model_path: str = option("models/deepspeech_final.pth", "a model or checkpoint")
+    model_path: str = option("models/deepspeech_final.pth", "a model or checkpoint; path or URL")
     cuda: bool = option(False, "run on the GPU")
     half: bool = option(False, "half precision on the GPU")
 

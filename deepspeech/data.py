@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from deepspeech import distributed
 from deepspeech.augment import Augmentation
 from deepspeech.config import FeatureConfig
 from deepspeech.corpus import Corpus
@@ -143,8 +143,8 @@ class BucketingSampler(Sampler[list[int]]):
         sorta_grad: Whether epoch 0 is not shuffled.
         seed: Seed of the shuffling.
         num_replicas: Processes that share an epoch. Each gets the same number of batches:
-            consecutive utterances of a global batch are dealt out to the processes, and
-            where they do not come out even, it is filled up with utterances of its own.
+            consecutive utterances of a global batch are dealt out to the processes. Where they
+            do not come out even, some get one less, or an empty batch.
         rank: Which of them this is.
         batch_seconds: Bounds a batch instead of `batch_size`: as many utterances as keep
             (utterances x longest), which memory and time go by, within these seconds. An
@@ -174,7 +174,9 @@ class BucketingSampler(Sampler[list[int]]):
 
     def plan(self) -> list[int | float]:
         """What the batches of an epoch depend on, to compare with another run's."""
-        return [self.seed, self.batch_size, self.batch_seconds or 0, self.num_replicas, self.sorta_grad,
+        size = 0 if self.batch_seconds else self.batch_size * self.num_replicas
+        replicas = self.num_replicas if self.batch_seconds else 1
+        return [self.seed, size, self.batch_seconds or 0, replicas, self.sorta_grad,
                 len(self.durations), float(self.durations.sum())]  # fmt: skip
 
     def __len__(self) -> int:
@@ -183,8 +185,6 @@ class BucketingSampler(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in self._batches[self.start :]:
-            if short := -len(batch) % self.num_replicas:
-                batch = np.concatenate([batch, np.resize(batch, short)])
             yield batch[self.rank :: self.num_replicas].tolist()
 
     def batches(self) -> list[np.ndarray]:
@@ -240,7 +240,7 @@ class AudioDataLoader(DataLoader):
     Args:
         dataset: Where samples come from.
         sampler: Which go together.
-        num_workers: Processes that read, at most one a core; 0 reads in this one.
+        num_workers: Worker processes that read, at most one a core; 0 reads in this one.
         skip_faulty: Leave utterances that cannot be read out of their batch (its `faults`
             name them) instead of raising.
         pin_memory: Put batches where a GPU copies from without waiting.
@@ -258,7 +258,7 @@ class AudioDataLoader(DataLoader):
             _Reader(dataset),
             batch_sampler=sampler,
             collate_fn=collate,
-            num_workers=min(num_workers, os.cpu_count() or 1),
+            num_workers=min(num_workers, distributed.share_of_cores()),
             pin_memory=pin_memory,
             worker_init_fn=_ignore_signals,
         )

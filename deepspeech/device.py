@@ -7,6 +7,7 @@ import ctypes
 import torch
 from tqdm import tqdm
 
+from deepspeech import distributed
 from deepspeech.errors import InputError
 
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -20,7 +21,7 @@ def inference_device(cuda: bool) -> torch.device:
     """
     if cuda and not torch.cuda.is_available():
         raise InputError("--cuda: no CUDA device can be used here; leave the flag out to run on the CPU")
-    return torch.device("cuda" if cuda else "cpu")
+    return _device(cuda)
 
 
 def inference_format(half: bool, device: torch.device) -> torch.dtype:
@@ -36,7 +37,23 @@ def inference_format(half: bool, device: torch.device) -> torch.dtype:
 
 def training_device(cuda: bool) -> torch.device:
     """The GPU where there is one and `cuda` allows it, else the CPU."""
-    return torch.device("cuda" if cuda and torch.cuda.is_available() else "cpu")
+    return _device(cuda and torch.cuda.is_available())
+
+
+def _device(cuda: bool) -> torch.device:
+    """The CPU, or of the GPUs here the one for this process.
+
+    Raises:
+        InputError: There are more processes than GPUs.
+    """
+    if not cuda:
+        return torch.device("cpu")
+    index, count = distributed.local_rank(), torch.cuda.device_count()
+    if index >= count:
+        raise InputError(f"torchrun started more processes here than there are GPUs: {count}; start {count}")
+    device = torch.device("cuda", index)
+    torch.cuda.set_device(device)
+    return device
 
 
 def keep_freed_memory() -> None:

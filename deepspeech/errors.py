@@ -10,3 +10,7 @@ class InputError(Exception):
 
 class UnreadableError(InputError):
     """An utterance cannot be read, which only came out when its turn came."""
+
+
+class DivergedError(InputError):
+    """Too many steps in a row had a loss or gradient that is not finite."""

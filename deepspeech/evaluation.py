@@ -6,12 +6,14 @@ import csv
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from deepspeech import distributed
 from deepspeech.checkpoint import write_atomic
 from deepspeech.data import AudioDataLoader, Batch
 from deepspeech.decoder import Decoder, Hypothesis
@@ -81,40 +83,47 @@ def evaluate(
     loader: AudioDataLoader,
     decoder: Decoder,
     dtype: torch.dtype = torch.float32,
-    stop: Callable[[], bool] = lambda: False,
+    stop: Callable[[], object] = lambda: False,
     observers: Sequence[Observer] = (),
 ) -> Evaluation:
-    """Transcribe every utterance of the loader and compare.
+    """Transcribe every utterance of the loader and compare; every process gets the results of all.
 
     Args:
         model: Is put into eval mode.
         loader: One epoch is read.
         decoder: Its best hypothesis counts.
         dtype: Format of autocast; float32 for none.
-        stop: Asked after every batch; True ends the evaluation early.
-        observers: Called with every batch.
+        stop: Asked after every batch; a true answer, the same in all processes, ends it early.
+        observers: Called with every batch of this process.
     """
     model.eval()
     device = next(model.parameters()).device
-    corpus, results, losses, unreadable = loader.utterances, {}, [], 0
-    for batch in tqdm(loader, "Evaluating", unit="batch", leave=False):
+    corpus, results, unreadable = loader.utterances, {}, 0
+    batches = distributed.together(loader)
+    hidden = not distributed.is_first()
+    for batch in tqdm(batches, "Evaluating", len(loader), unit="batch", leave=False, disable=hidden):
         unreadable += len(batch.faults)
         if len(batch):
             batch = batch.to(device)
             with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
                 log_probs, lengths = model(batch.features, batch.lengths)
-            losses += ctc_losses(log_probs, lengths, batch, model.labels.blank).tolist()
+            losses = ctc_losses(log_probs, lengths, batch, model.labels.blank).tolist()
             decoded = decoder.decode(log_probs, lengths)
             for observe in observers:
                 observe(batch, log_probs, lengths, decoded)
-            for index, hypotheses in zip(batch.indices, decoded, strict=True):
+            for index, hypotheses, loss in zip(batch.indices, decoded, losses, strict=True):
                 text = hypotheses[0].text
                 path, reference = corpus.corpus.utterances[index].audio_path, corpus.reference(index)
-                results[index] = compare(path, reference, " ".join(text.split()))
+                results[index] = compare(path, reference, " ".join(text.split())), loss
         if stop():
             break
+    everyone = distributed.gather((results, unreadable))
+    results = dict(chain(*(own.items() for own, _ in everyone)))
+    ordered = [results[index] for index in sorted(results)]
     return Evaluation(
-        [results[index] for index in sorted(results)], sum(losses) / max(len(losses), 1), unreadable
+        results=[result for result, _ in ordered],
+        loss=sum(loss for _, loss in ordered) / max(len(ordered), 1),
+        unreadable=sum(number for _, number in everyone),
     )
 
 

@@ -50,19 +50,18 @@ class EpochRow:
 
 
 class History:
-    """Rows of all epochs so far, drawn and written into a folder after every one."""
+    """Rows of all epochs so far, to be drawn and written into a folder."""
 
     def __init__(self, folder: str | Path, title: str) -> None:
         self.folder, self.title = Path(folder), title
         self.rows: list[EpochRow] = []
 
-    def add(self, row: EpochRow) -> None:
-        """Append a row, and write the table and the figure anew.
+    def write(self) -> None:
+        """Write the table and the figure anew.
 
         Raises:
             InputError: They cannot be written.
         """
-        self.rows.append(row)
         text = io.StringIO()
         writer = csv.DictWriter(text, [entry.name for entry in fields(EpochRow)], lineterminator="\n")
         writer.writeheader()

@@ -25,7 +25,7 @@ class StopSignals:
     """
 
     def __init__(self) -> None:
-        self.received: int | None = None  # number of the signal that came last
+        self.received = 0  # number of the signal that came last
 
     def __enter__(self) -> Self:
         self._old = {number: signal.signal(number, self._remember) for number in NUMBERS}

@@ -7,6 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ import Levenshtein
 import numpy as np
 from torch import Tensor
 
+from deepspeech import distributed
 from deepspeech.audio import load_audio
 from deepspeech.checkpoint import write_atomic
 from deepspeech.data import Batch, SpectrogramDataset
@@ -49,6 +51,11 @@ class Reliability:
             pairs = align_words(self.dataset.reference(index), best.text)
             self.confidences += confidences(best, row[:length], self.dataset.labels)
             self.right += [reference == hypothesis for reference, hypothesis in pairs if hypothesis]
+
+    def gather(self) -> None:
+        """Take in what the other processes observed."""
+        everyone = distributed.gather((self.confidences, self.right))
+        self.confidences, self.right = (list(chain(*each)) for each in zip(*everyone, strict=True))
 
     def above(self, confidence: float) -> tuple[int, float]:
         """How many words are surer than this, and the share of them that is right."""

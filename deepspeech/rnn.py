@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from deepspeech import distributed
 from deepspeech.recurrence import GRUCell, Recurrence, TanhCell
 
 LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
@@ -134,6 +135,8 @@ class MaskedBatchNorm(nn.modules.batchnorm._BatchNorm):
     deepspeech.pytorch let padding in, so that statistics depended on how utterances were batched.
     """
 
+    synchronized = False  # whether training statistics are those of all processes together
+
     def _check_input_dim(self, inputs: Tensor) -> None:
         """Any number of dimensions."""
 
@@ -163,15 +166,25 @@ class MaskedBatchNorm(nn.modules.batchnorm._BatchNorm):
         """Mean and variance of the valid values, from those of all, where padding adds zeros."""
         others = [each for each in range(inputs.dim()) if each != channel % inputs.dim()]
         variance, mean = torch.var_mean(inputs, others, correction=0)
-        share = inputs.numel() / inputs.shape[channel] / count
-        square = (variance + mean.square()) * share
-        mean = mean * share
+        values = inputs.numel() / inputs.shape[channel]  # of a channel, padding counted
+        sums = torch.cat([mean * values, (variance + mean.square()) * values, count.view(1)])
+        if self.synchronized:
+            sums = distributed.total(sums)
+        count = sums[-1].clamp(min=1)
+        mean, square = (sums[:-1] / count).chunk(2)
         variance = (square - mean.square()).clamp(min=0)
-        with torch.no_grad():
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1).clamp(min=1)), self.momentum)
+        self._remember(mean.detach(), variance.detach(), count)
         return mean, variance
+
+    @torch.no_grad()
+    def _remember(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
+        """Take statistics up for inference, but not those of broken data or of none."""
+        self.num_batches_tracked += 1
+        sound = torch.isfinite(mean + variance).all() & (count > 1)
+        momentum = self.momentum * sound
+        unbiased = variance * (count / (count - 1))
+        for running, value in ((self.running_mean, mean), (self.running_var, unbiased)):
+            running.lerp_(torch.where(sound, value, running), momentum)
 
 
 class SequenceNorm(nn.Module):

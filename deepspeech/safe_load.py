@@ -79,29 +79,34 @@ def plain(value: Any) -> Any:
     return [plain(each) for each in value] if isinstance(value, list | tuple) else value
 
 
-def read(path: str | Path) -> Any:
+def read(path: str | Path, name: str | Path | None = None) -> Any:
     """Read a file of `torch.save`, zip or older, onto the CPU.
+
+    Args:
+        path: The file.
+        name: What the user knows it as, if not by its path.
 
     Raises:
         InputError: No such file, a damaged one, or one that names what no model needs.
     """
+    name = name or path
     if not os.path.isfile(path):
-        raise InputError(f"{path}: no such model file; correct the path")
+        raise InputError(f"{name}: no such model file; correct the path")
     try:
         names = _names(path)
-        unknown = [name for name in names if not CLASSES.fullmatch(name) and not TENSORS.fullmatch(name)]
+        unknown = [each for each in names if not CLASSES.fullmatch(each) and not TENSORS.fullmatch(each)]
         if not unknown:
             stand_ins = [
-                type("StandIn", (StandIn,), {"name": name}) for name in names if CLASSES.fullmatch(name)
+                type("StandIn", (StandIn,), {"name": each}) for each in names if CLASSES.fullmatch(each)
             ]
             with warnings.catch_warnings(action="ignore"):
                 return _load(path, stand_ins)
     except Exception as error:  # a damaged file can fail anywhere in the reader
         raise InputError(
-            f"{path}: not a model file that can be read: {_reason(error)}; take another file"
+            f"{name}: not a model file that can be read: {_reason(error)}; take another file"
         ) from None
     raise InputError(
-        f"{path}: refused, for it could run code: it names {', '.join(unknown[:5])}, which no model needs; "
+        f"{name}: refused, for it could run code: it names {', '.join(unknown[:5])}, which no model needs; "
         "take a file that train.py or deepspeech.pytorch wrote"
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from deepspeech import distributed
 from deepspeech.checkpoint import write_atomic
 from deepspeech.data import Batch
 from deepspeech.decoder import Hypothesis
@@ -50,6 +51,12 @@ class SavedOutput:
         for index, target, row, length in zip(batch.indices, targets, rows, lengths.tolist(), strict=True):
             self.log_probs[index] = row[:length].copy()
             self.references[index] = self.labels.decode(target.tolist())
+
+    def gather(self) -> None:
+        """Take in what the other processes observed."""
+        for log_probs, references in distributed.gather((self.log_probs, self.references)):
+            self.log_probs |= log_probs
+            self.references |= references
 
     def write(self, path: str | Path) -> None:
         """Write the utterances in the order of their indices.

@@ -10,7 +10,8 @@ from typing import Any
 
 from tqdm import tqdm
 
-from deepspeech.checkpoint import build_model, checkpoints, load_checkpoint
+from deepspeech import distributed
+from deepspeech.checkpoint import build_model, in_order, load_checkpoint
 from deepspeech.cli import Arguments
 from deepspeech.config import DataConfig, FeatureConfig, ModelConfig, TrainingConfig
 from deepspeech.errors import InputError
@@ -19,6 +20,7 @@ from deepspeech.model import DeepSpeech
 from deepspeech.optimizer import load_memory
 from deepspeech.options import flag_names
 from deepspeech.progress import Progress
+from deepspeech.save_folder import SaveFolder
 from deepspeech.training import Trainer
 from deepspeech.transfer import layers, transfer
 
@@ -46,8 +48,9 @@ class Start:
                 trainer.load_state_dict(self.state)
         except InputError as error:
             raise InputError(f"{self.source}: {error}") from None
-        if not trainer.best_path.exists():  # in another folder, or deleted: the next one is the best
-            trainer.best_wer = math.inf
+        best = trainer.config.best_val_model_name
+        if not distributed.on_first(lambda: trainer.folder.has(best)):
+            trainer.best_wer = math.inf  # in another folder, or deleted: the next one is the best
         done, config = trainer.progress.epoch, trainer.config
         if done >= config.epochs:
             _note(
@@ -65,15 +68,15 @@ def starting_point(arguments: Arguments) -> Start:
     """Make the network that the flags ask for.
 
     A checkpoint that --load-auto-checkpoint finds comes before --continue-from, so that the same
-    command line can be given again after an interruption, --finetune included.
+    command line can be given again after an interruption, --finetune included. The same holds
+    when torchrun starts the processes again, for checkpoints of this run.
 
     Raises:
         InputError: Flags contradict each other or the file, or a file cannot be used.
     """
     training = arguments.make(TrainingConfig)
-    latest = checkpoints(training.save_folder)[-1:] if training.load_auto_checkpoint else []
-    if latest:
-        return _go_on(arguments, str(latest[0]))
+    if latest := _latest(training):
+        return _go_on(arguments, latest)
     if training.finetune:
         return _finetune(arguments, training)
     if training.drop_layers:
@@ -83,6 +86,22 @@ def starting_point(arguments: Arguments) -> Start:
     labels = Labels.load(arguments.make(DataConfig).labels_path)
     features = arguments.make(FeatureConfig)
     return Start(DeepSpeech(arguments.make(ModelConfig, labels=labels.characters, features=features)))
+
+
+def _latest(training: TrainingConfig) -> str | None:
+    """The last checkpoint in the save folder, if this training shall go on from there."""
+    if not training.load_auto_checkpoint and not distributed.restarted():
+        return None
+    folder = SaveFolder(training.save_folder)
+    folder.open()
+    found = in_order(folder.names())
+    latest = folder.locate(found[-1]) if found else None
+    if latest and not training.load_auto_checkpoint:
+        run = (load_checkpoint(latest)["training"] or {}).get("run")
+        latest = latest if run == distributed.run_id() else None
+    if distributed.restarted():
+        _note(f"Started again by torchrun: {f'going on from {latest}' if latest else 'no checkpoint yet'}")
+    return latest
 
 
 def _go_on(arguments: Arguments, source: str) -> Start:
@@ -145,4 +164,5 @@ def _refuse_contradictions(arguments: Arguments, config: ModelConfig, source: st
 
 
 def _note(text: str) -> None:
-    tqdm.write(text, file=sys.stderr)
+    if distributed.is_first():
+        tqdm.write(text, file=sys.stderr)

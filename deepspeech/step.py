@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
+from deepspeech import distributed
 from deepspeech.config import TrainingConfig
 from deepspeech.data import Batch
 from deepspeech.device import number_format
 from deepspeech.loss import ctc_losses
 from deepspeech.model import DeepSpeech
 from deepspeech.optimizer import make_optimizer
+from deepspeech.rnn import MaskedBatchNorm
 
 
 class TrainingStep:
-    """The network with its optimiser.
+    """The network with its optimiser; in several processes, the same in all of them.
 
     Args:
         model: On the device where it shall be trained.
@@ -24,29 +29,64 @@ class TrainingStep:
 
     def __init__(self, model: DeepSpeech, config: TrainingConfig) -> None:
         self.model, self.config = model, config
+        self.network: nn.Module = model
+        self._learning: list[bool] = []  # which weights the network was made for
         self.device = next(model.parameters()).device
         self.dtype = number_format(config.precision, self.device)
         self.optimizer = make_optimizer(model, config)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+        for module in model.modules():
+            if isinstance(module, MaskedBatchNorm):
+                module.synchronized = config.sync_batchnorm
 
-    def backward(self, batch: Batch) -> Tensor:
+    def prepare(self) -> None:
+        """Get ready for an epoch: other weights than before may learn now."""
+        learning = [weights.requires_grad for weights in self.model.parameters()]
+        if distributed.size() > 1 and learning != self._learning:
+            devices = [self.device.index] if self.device.type == "cuda" else None
+            self.network = DistributedDataParallel(self.model, device_ids=devices)
+            self._learning = learning
+
+    def backward(self, batch: Batch, utterances: int, last: bool = True) -> Tensor:
         """Forward and backward pass; gradients add up until `update`.
 
+        Args:
+            batch: This process's; it may be empty if not all are.
+            utterances: In the batches of all processes. The gradient is that of their mean loss.
+            last: Whether `update` comes next: then the processes average their gradients.
+
         Returns:
-            The CTC loss summed over the utterances, a scalar.
+            The CTC loss summed over the utterances of this process, a scalar.
         """
         batch = batch.to(self.device)
-        with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            log_probs, lengths = self.model(batch.features, batch.lengths)
-        loss = ctc_losses(log_probs, lengths, batch, self.model.labels.blank).sum()
-        self.scaler.scale(loss / (len(batch) * self.config.grad_accumulation)).backward()
+        wait = contextlib.nullcontext() if last or distributed.size() == 1 else self.network.no_sync()
+        with wait:
+            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                log_probs, lengths = self.network(*self._inputs(batch))
+            if len(batch):
+                loss = ctc_losses(log_probs, lengths, batch, self.model.labels.blank).sum()
+            else:
+                loss = 0 * log_probs.sum()
+            mean = loss / (max(utterances, 1) * self.config.grad_accumulation)
+            self.scaler.scale(mean * distributed.size()).backward()  # which undoes the averaging
         return loss.detach()
+
+    def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Features and lengths. For an empty batch, one utterance of no frames.
+
+        With it a process that has nothing takes part in what all processes do, and adds nothing.
+        """
+        if len(batch):
+            return batch.features, batch.lengths
+        features = torch.zeros(1, self.model.config.features.bins, 1, device=self.device)
+        return features, batch.lengths.new_zeros(1)
 
     def update(self, learning_rate: float) -> bool:
         """Clip the gradients and update the weights.
 
         Returns:
-            Whether the gradients were finite; else the weights are as they were.
+            Whether the gradients were finite, else the weights are as they were. A loss that is
+            not finite in one process makes the average gradient so, and all processes skip it.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate

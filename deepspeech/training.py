@@ -6,27 +6,33 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
+from itertools import chain
 from pathlib import Path
 from signal import Signals
 from typing import Any
 
 import torch
+from torch import Tensor
 from tqdm import tqdm
 
-from deepspeech.checkpoint import checkpoint_name, checkpoints, save_checkpoint
+from deepspeech import distributed
+from deepspeech.checkpoint import checkpoint_name, in_order, save_checkpoint
 from deepspeech.config import TrainingConfig
 from deepspeech.data import AudioDataLoader, Batch
 from deepspeech.decoder import GreedyDecoder
-from deepspeech.errors import InputError, UnreadableError
-from deepspeech.evaluation import evaluate
-from deepspeech.history import EpochRow, History, TensorBoard
+from deepspeech.errors import DivergedError, InputError, UnreadableError
+from deepspeech.evaluation import Evaluation, evaluate
+from deepspeech.history import FIGURE, TABLE, EpochRow, History, TensorBoard
 from deepspeech.interruption import Interrupted, StopSignals
 from deepspeech.loss import too_short
 from deepspeech.model import DeepSpeech
 from deepspeech.optimizer import learning_rate, load_memory
 from deepspeech.progress import Progress
+from deepspeech.save_folder import SaveFolder
 from deepspeech.step import TrainingStep
 from deepspeech.transfer import freeze
+
+FILES_NAMED = 20  # of the batches that stop training
 
 
 class Trainer:
@@ -55,30 +61,37 @@ class Trainer:
         self.decoder = GreedyDecoder(model.labels)
         self.progress = Progress()
         self.best_wer = math.inf
-        self.folder = Path(config.save_folder)
-        self.history = History(self.folder, config.id)
-        self.board = TensorBoard(config.log_dir, config.id, config.log_params) if config.tensorboard else None
+        self.folder = SaveFolder(config.save_folder)
+        distributed.on_first(self.folder.open)
+        self.history = History(self.folder.path, config.id)
+        self.board = None
+        if config.tensorboard and distributed.is_first():
+            self.board = TensorBoard(config.log_dir, config.id, config.log_params)
         self.signals = StopSignals()
+        self.losses: list[tuple[float, list[int]]] = []  # and the utterances, since the last step
+        self.bad_steps = 0  # in a row until now
 
     @property
     def best_path(self) -> Path:
-        """Where the best model by validation WER goes."""
-        return self.folder / self.config.best_val_model_name
+        """Where the best model by validation WER is written."""
+        return self.folder.path / self.config.best_val_model_name
 
     def fit(self) -> History:
         """Train up to the last epoch.
 
         Raises:
             Interrupted: SIGTERM or Ctrl-C came; a checkpoint was saved.
-            InputError: Something cannot be read (a checkpoint was saved) or written.
+            InputError: Something cannot be read or gives no finite loss (a checkpoint was saved),
+                or cannot be written.
         """
         with self.signals:
             while self.progress.epoch < self.config.epochs:
                 try:
                     self._train_epoch()
                     self._finish_epoch()
-                except UnreadableError as error:
+                except (UnreadableError, DivergedError) as error:
                     raise InputError(f"{error}; {self._save_position()}") from None
+            distributed.on_first(self.folder.finish)
         return self.history
 
     def _train_epoch(self) -> None:
@@ -87,13 +100,17 @@ class Trainer:
         self.model.train()
         if self.new_layers:
             freeze(self.model, self.new_layers, progress.epoch < self.config.freeze_epochs)
+        self.step.prepare()
         description = f"Epoch {progress.epoch + 1}/{self.config.epochs}"
-        with tqdm(total=total, initial=progress.batch, desc=description, unit="batch", leave=False) as bar:
+        hidden = not distributed.is_first()
+        with tqdm(
+            total=total, initial=progress.batch, desc=description, unit="batch", leave=False, disable=hidden
+        ) as bar:
             clock = time.perf_counter()
-            for batch in self.train_loader:
+            for batch in distributed.together(self.train_loader):
                 waited = time.perf_counter() - clock
-                self._train_batch(batch)
                 progress.batch += 1
+                self._train_batch(batch)
                 if self._at_step():
                     self._update()
                 now = time.perf_counter()
@@ -106,52 +123,89 @@ class Trainer:
                     self._save_within_epoch()
 
     def _train_batch(self, batch: Batch) -> None:
-        """Forward and backward pass; gradients add up until `_step`."""
-        progress = self.progress
-        progress.unreadable += len(batch.faults)
-        if not len(batch):
+        """Forward and backward pass; gradients add up until `_update`."""
+        short = too_short(self.model.output_lengths(batch.lengths), batch)
+        everyone = distributed.gather((len(batch), len(batch.faults), batch.duration, short))
+        utterances, unreadable, seconds, shorts = zip(*everyone, strict=True)
+        self.progress.unreadable += sum(unreadable)
+        self.progress.audio_seconds += sum(seconds)
+        self._report_too_short(list(chain(*shorts)))
+        if not sum(utterances) and not self.losses:  # gradients of earlier batches would want averaging
             return
-        self._report_too_short(batch)
-        value = self.step.backward(batch).item()
-        if math.isfinite(value):
-            progress.loss += value
-            progress.utterances += len(batch)
-        progress.audio_seconds += batch.duration
+        loss = self.step.backward(batch, sum(utterances), last=self._at_step()).item()
+        self.losses.append((loss, batch.indices))
+        learning = len(batch) - len(short)  # the others have no loss
+        for value, number in distributed.gather((loss, learning)):
+            if math.isfinite(value):
+                self.progress.loss += value
+                self.progress.utterances += number
 
     def _update(self) -> None:
+        """Update the weights, unless a loss or gradient is not finite: in all processes or in none.
+
+        Raises:
+            DivergedError: That was so too often in a row.
+        """
         progress = self.progress
         rate = learning_rate(self.config, progress.epoch, progress.batch / len(self.sampler))
-        progress.skipped_steps += not self.step.update(rate)
+        finite = self.step.update(rate)
+        progress.skipped_steps += not finite
+        self.bad_steps = 0 if finite else self.bad_steps + 1
+        if self.bad_steps >= self.config.max_bad_steps:
+            raise DivergedError(
+                f"no finite loss or gradient in {self.bad_steps} steps in a row, last with "
+                f"{self._suspects()}; listen to these files, or lower --learning-rate"
+            )
+        self.losses.clear()
+
+    def _suspects(self) -> str:
+        """The files of the last step's batches: of those whose loss is not finite, if there are any."""
+        losses = list(chain(*distributed.gather(self.losses)))
+        bad = [indices for loss, indices in losses if not math.isfinite(loss)] or [each for _, each in losses]
+        corpus = self.train_loader.utterances.corpus
+        files = [corpus.utterances[index].audio_path for index in chain(*bad)]
+        more = f" and {len(files) - FILES_NAMED} more" if len(files) > FILES_NAMED else ""
+        return ", ".join(files[:FILES_NAMED]) + more
 
     def _at_step(self) -> bool:
         done = self.progress.batch
         return done % self.config.grad_accumulation == 0 or done == len(self.sampler)
 
-    def _report_too_short(self, batch: Batch) -> None:
+    def _report_too_short(self, indices: Sequence[int]) -> None:
         corpus = self.train_loader.utterances.corpus
-        for index in too_short(self.model.output_lengths(batch.lengths), batch):
-            self.progress.too_short += 1
-            self.progress.utterances -= 1  # it has no loss
+        self.progress.too_short += len(indices)
+        for index in indices:
             if index not in self.progress.named:
                 self.progress.named.append(index)
                 place = corpus.utterances[index].place
-                tqdm.write(f"{place}: too short for its transcript, it teaches nothing; correct the row")
+                distributed.tell(
+                    f"{place}: too short for its transcript, it teaches nothing; correct the row"
+                )
 
     def _finish_epoch(self) -> None:
         """Validate, write what is to be seen and kept, and move on to the next epoch."""
-        progress, config = self.progress, self.config
         self.val_loader.batch_sampler.set_epoch(0)
-        evaluation = evaluate(
-            self.model, self.val_loader, self.decoder, stop=lambda: self.signals.received is not None
-        )
+        distributed.broadcast(self.model.buffers())
+        evaluation = evaluate(self.model, self.val_loader, self.decoder, stop=self._asked_to_stop)
         self._stop_if_asked()
-        row = EpochRow(
+        row = self._row(evaluation)
+        self.history.rows.append(row)
+        self.progress = Progress(epoch=row.epoch, named=self.progress.named)
+        better = row.wer < self.best_wer
+        self.best_wer = min(row.wer, self.best_wer)
+        distributed.on_first(lambda: self._write(row, better))
+        best = self.folder.describe(self.config.best_val_model_name)
+        distributed.tell(f"{row}{f', best so far: {best}' if better else ''}")
+
+    def _row(self, evaluation: Evaluation) -> EpochRow:
+        progress = self.progress
+        return EpochRow(
             epoch=progress.epoch + 1,
             train_loss=progress.loss / max(progress.utterances, 1),
             val_loss=evaluation.loss,
             wer=evaluation.words.rate,
             cer=evaluation.characters.rate,
-            learning_rate=learning_rate(config, progress.epoch, share=1.0),
+            learning_rate=learning_rate(self.config, progress.epoch, share=1.0),
             seconds=progress.seconds,
             audio_seconds=progress.audio_seconds,
             data_wait=progress.wait / max(progress.seconds, 1e-9),
@@ -159,54 +213,63 @@ class Trainer:
             too_short=progress.too_short,
             unreadable=progress.unreadable,
         )
-        self.history.add(row)
+
+    def _write(self, row: EpochRow, better: bool) -> None:
+        self.history.write()
+        self.folder.publish(TABLE, FIGURE)
         if self.board:
             self.board.add(row, self.model)
-        self.progress = Progress(epoch=progress.epoch + 1, named=progress.named)
-        better = row.wer < self.best_wer
-        self.best_wer = min(row.wer, self.best_wer)
         if better:
-            self.save(self.best_path)
-        if config.checkpoint:
-            self._save_recent(self.folder / checkpoint_name(row.epoch))
-        tqdm.write(f"{row}{f', best so far: {self.best_path}' if better else ''}")
+            self.save(self.config.best_val_model_name)
+        if self.config.checkpoint:
+            self._save_recent(checkpoint_name(row.epoch))
 
-    def save(self, path: Path) -> None:
+    def save(self, name: str) -> None:
         """Write the network and all that training needs to go on exactly.
+
+        Args:
+            name: File name in the save folder.
 
         Raises:
             InputError: It cannot be written.
         """
-        save_checkpoint(path, self.model, self.state_dict())
+        save_checkpoint(self.folder.path / name, self.model, self.state_dict())
+        self.folder.publish(name)
 
-    def _save_recent(self, path: Path) -> None:
-        self.save(path)
+    def _save_recent(self, name: str) -> None:
+        self.save(name)
         if self.config.save_n_recent_models:
-            found = checkpoints(self.folder)  # later ones than this are not of this training
-            for old in found[: found.index(path) + 1][: -self.config.save_n_recent_models]:
-                old.unlink(missing_ok=True)
+            found = in_order(self.folder.names())  # later ones than this are not of this training
+            for old in found[: found.index(name) + 1][: -self.config.save_n_recent_models]:
+                self.folder.remove(old)
 
     def _save_within_epoch(self) -> None:
         every, progress = self.config.checkpoint_per_iteration, self.progress
         if every and progress.batch % every < self.config.grad_accumulation:
-            self._save_recent(self.folder / checkpoint_name(progress.epoch + 1, progress.batch))
+            name = checkpoint_name(progress.epoch + 1, progress.batch)
+            distributed.on_first(lambda: self._save_recent(name))
         self._stop_if_asked()
 
-    def _asked_to_stop(self) -> bool:
-        return self.signals.received is not None
+    def _asked_to_stop(self) -> int:
+        """The signal that one of the processes got, or 0; to be asked by all at the same time."""
+        return max(distributed.gather(self.signals.received))
 
     def _stop_if_asked(self) -> None:
-        if self._asked_to_stop():
-            number = self.signals.received
+        if number := self._asked_to_stop():
             raise Interrupted(f"{Signals(number).name}: {self._save_position()}", number)
 
     def _save_position(self) -> str:
-        """Save a checkpoint of the last step; returns words for the user."""
+        """Save a checkpoint of the last step, the last of this run; returns words for the user."""
         if not self._at_step():  # gradients of the batches since then are lost
             self.progress.batch -= self.progress.batch % self.config.grad_accumulation
-        path = self.folder / checkpoint_name(self.progress.epoch + 1, self.progress.batch)
-        self.save(path)
-        return f"saved {path}; go on with --continue-from {path}"
+        name = checkpoint_name(self.progress.epoch + 1, self.progress.batch)
+
+        def save() -> None:
+            self.save(name)
+            self.folder.finish()
+
+        distributed.on_first(save)
+        return f"saved {self.folder.describe(name)}; go on with --continue-from {self.folder.describe(name)}"
 
     def state_dict(self) -> dict[str, Any]:
         """Plain data and tensors from which `load_state_dict` goes on."""
@@ -218,7 +281,8 @@ class Trainer:
             "optimizer": self.step.optimizer.state_dict(),
             "scaler": self.step.scaler.state_dict(),
             "new_layers": self.new_layers,
-            "random": [torch.get_rng_state(), *torch.cuda.get_rng_state_all()],
+            "random": self._random(),
+            "run": distributed.run_id(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -241,8 +305,13 @@ class Trainer:
                 f"the checkpoint's training state does not fit: {' '.join(str(error).split())}; "
                 "train with its optimiser, or pass --finetune to take only its weights"
             ) from None
-        if len(state["random"]) == 1 + torch.cuda.device_count() > 1:
-            torch.cuda.set_rng_state_all(state["random"][1:])
+        if self.step.device.type == "cuda" and len(state["random"]) > 1:
+            torch.cuda.set_rng_state(state["random"][1], self.step.device)
         if self.progress.batch and not same_batches:
-            tqdm.write("The batches are not those of the checkpoint: its last epoch starts again")
+            distributed.tell("The batches are not those of the checkpoint: its last epoch starts again")
             self.progress = Progress(epoch=self.progress.epoch, named=self.progress.named)
+
+    def _random(self) -> list[Tensor]:
+        """State of the random numbers of the CPU and of the GPU, if it computes."""
+        cuda = self.step.device.type == "cuda"
+        return [torch.get_rng_state(), *([torch.cuda.get_rng_state(self.step.device)] if cuda else [])]

@@ -49,11 +49,11 @@ def test_processes_get_equal_numbers_of_bounded_batches(durations, seconds, repl
         ranks.append(list(sampler))
     assert len({len(batches) for batches in ranks}) == 1
     for together in zip(*ranks, strict=True):
-        assert len({len(batch) for batch in together}) == 1
+        sizes = [len(batch) for batch in together]
+        assert max(sizes) - min(sizes) <= 1
         for batch in together:
-            assert len(batch) == 1 or cost(batch, durations) <= seconds
-    seen = {index for batches in ranks for batch in batches for index in batch}
-    assert seen == set(range(len(durations)))
+            assert len(batch) <= 1 or cost(batch, durations) <= seconds
+    assert sorted(chain(*chain(*ranks))) == list(range(len(durations)))
 
 
 @given(durations=DURATIONS, seconds=st.floats(1, 60), share=st.floats(0, 1))

@@ -58,11 +58,13 @@ def test_processes_share_an_epoch(durations, size, replicas, number):
     ]
     assert len({len(batches) for batches in ranks}) == 1
     for together in zip(*ranks, strict=True):
-        assert len({len(batch) for batch in together}) == 1
-    seen = np.bincount([index for batches in ranks for batch in batches for index in batch])
-    assert len(seen) == len(durations)
-    assert seen.min() >= 1
-    assert seen.sum() - len(durations) < replicas  # only the last global batch is filled up
+        sizes = [len(batch) for batch in together]
+        assert max(sizes) - min(sizes) <= 1
+    assert sorted(chain(*chain(*ranks))) == list(range(len(durations)))
+    alone = BucketingSampler(durations, size * replicas)
+    for whole, *parts in zip(epoch(alone, number), *ranks, strict=True):
+        assert sorted(whole) == sorted(chain(*parts))
+    assert alone.plan() == BucketingSampler(durations, size, num_replicas=replicas).plan()
 
 
 def many(seed=0, count=400):

@@ -15,7 +15,8 @@ PNG = b"\x89PNG\r\n\x1a\n"
 def test_table_and_figure_after_every_epoch(tmp_path):
     history = History(tmp_path / "new", "A run")
     for epoch in (1, 2, 3):
-        history.add(replace(ROW, epoch=epoch, wer=1 / epoch))
+        history.rows.append(replace(ROW, epoch=epoch, wer=1 / epoch))
+        history.write()
         with open(tmp_path / "new" / "metrics.csv", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         assert [int(row["epoch"]) for row in rows] == list(range(1, epoch + 1))
@@ -26,13 +27,16 @@ def test_table_and_figure_after_every_epoch(tmp_path):
 
 def test_rows_survive_as_plain_data(tmp_path):
     history, again = History(tmp_path, ""), History(tmp_path, "")
-    history.add(ROW)
+    history.rows.append(ROW)
+    history.write()
     again.load_state_dict(history.state_dict())
     assert again.rows == history.rows
 
 
 def test_a_loss_that_is_no_number_can_be_drawn(tmp_path):
-    History(tmp_path, "").add(replace(ROW, train_loss=float("nan"), val_loss=float("inf")))
+    history = History(tmp_path, "")
+    history.rows.append(replace(ROW, train_loss=float("nan"), val_loss=float("inf")))
+    history.write()
     assert (tmp_path / "curves.png").read_bytes().startswith(PNG)
 
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from deepspeech import cudnn
 from deepspeech.config import ModelConfig
 from deepspeech.data import Batch
 from deepspeech.device import keep_freed_memory, number_format
@@ -68,7 +69,7 @@ class PackedLayer(RecurrentLayer):
     def forward(self, inputs: Tensor, frames: Frames) -> Tensor:
         if self.batch_norm is not None:
             inputs = self.batch_norm(inputs, frames)
-        return self._packed(inputs, frames)
+        return cudnn.packed(self.rnn, inputs, frames, self._weights())
 
 
 def make_model(case: Case, packed: bool) -> DeepSpeech:

@@ -75,7 +75,8 @@ def make_loader(
             path, model.labels, data.unknown_characters, allow_empty=not shuffle, skip_faulty=data.skip_faulty
         )
     )
-    dataset = SpectrogramDataset(corpus, model.labels, model.config.features, augment)
+    waveforms = device.type == "cuda" if data.features_on_device is None else data.features_on_device
+    dataset = SpectrogramDataset(corpus, model.labels, model.config.features, augment, waveforms)
     sampler = BucketingSampler(
         corpus.durations,
         data.batch_size,
@@ -86,9 +87,7 @@ def make_loader(
         rank=distributed.rank(),
         batch_seconds=data.batch_seconds,
     )
-    return AudioDataLoader(
-        dataset, sampler, data.num_workers, data.skip_faulty, pin_memory=device.type == "cuda"
-    )
+    return AudioDataLoader(dataset, sampler, data.num_workers, data.skip_faulty, device)
 
 
 if __name__ == "__main__":

@@ -98,6 +98,9 @@ class DataConfig(Options):
         "error", "what to do with characters outside the labels: error or drop", one_of("error", "drop")
     )
     skip_faulty: bool = option(False, "go on without faulty rows of the manifests instead of stopping")
+    features_on_device: bool | None = option(
+        None, "compute features and SpecAugment where the network is, or not (default: on a GPU only)"
+    )
     sorta_grad: bool = option(
         True,
         "shuffle the first epoch too, instead of shortest first",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from deepspeech.corpus import Corpus
 from deepspeech.errors import InputError, UnreadableError
 from deepspeech.features import Spectrogram
 from deepspeech.labels import Labels
+from deepspeech.transport import DeviceFeatures, ahead
 
 FRAME_STEP = 16  # batches are padded to a multiple of it: oneDNN makes a kernel for every new shape
 LIKE_LENGTH = 0.05  # utterances whose durations differ by less than this share may trade places
@@ -29,9 +30,10 @@ class Sample:
     """One utterance, ready for the network."""
 
     index: int  # in the dataset
-    features: Tensor  # (bins, frames) float32
+    features: Tensor  # (bins, frames) float32; a waveform (1, samples) where a device computes them
     target: Tensor  # (characters,) int64
     duration: float  # seconds
+    drawn: Tensor | None = None  # what SpecAugment shall do, where a device does it: (numbers,) int64
 
 
 @dataclass(frozen=True)
@@ -39,25 +41,34 @@ class Batch:
     """Utterances of like length, padded to the longest or a little beyond it."""
 
     indices: list[int]
-    features: Tensor  # (batch, bins, frames) float32, zero beyond each end
-    lengths: Tensor  # (batch,) int64 frames
+    features: Tensor  # (batch, bins, frames) float32, zero beyond each end; or waveforms, see `Sample`
+    lengths: Tensor  # (batch,) int64 frames or samples
     targets: Tensor  # (sum of target_lengths,) int64, one after the other
     target_lengths: Tensor  # (batch,) int64 characters
     duration: float  # seconds of audio, padding not counted
     faults: tuple[InputError, ...] = ()  # utterances that could not be read
+    drawn: Tensor | None = None  # (batch, numbers) int64, see `Sample`
 
     def __len__(self) -> int:
         return len(self.indices)
 
     def pin_memory(self) -> Batch:
-        return self._map(Tensor.pin_memory)
+        """Put it where a GPU copies from without waiting; the loader calls this."""
+        return self._map(Tensor.pin_memory, "features", "lengths", "targets", "target_lengths", "drawn")
 
     def to(self, device: torch.device) -> Batch:
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+        """What the network sees goes to the device; lengths and targets stay on the host.
 
-    def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        tensors = (self.features, self.lengths, self.targets, self.target_lengths)
-        return Batch(self.indices, *map(function, tensors), self.duration, self.faults)
+        Recurrent layers, CTC and the report of short utterances want lengths there, and reading
+        them back would make the host wait for the device.
+        """
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True), "features", "drawn")
+
+    def _map(self, function: Callable[[Tensor], Tensor], *names: str) -> Batch:
+        tensors = {name: getattr(self, name) for name in names}
+        return replace(
+            self, **{name: function(tensor) for name, tensor in tensors.items() if tensor is not None}
+        )
 
 
 def collate(samples: Sequence[Sample | InputError]) -> Batch:
@@ -66,6 +77,7 @@ def collate(samples: Sequence[Sample | InputError]) -> Batch:
     samples = [sample for sample in samples if isinstance(sample, Sample)]
     lengths = torch.tensor([sample.features.shape[1] for sample in samples], dtype=torch.int64)
     bins = samples[0].features.shape[0] if samples else 0
+    drawn = [sample.drawn for sample in samples if sample.drawn is not None]
     frames = math.ceil(max(lengths.tolist(), default=0) / FRAME_STEP) * FRAME_STEP
     features = torch.zeros(len(samples), bins, frames)
     for row, sample in zip(features, samples, strict=True):
@@ -78,6 +90,7 @@ def collate(samples: Sequence[Sample | InputError]) -> Batch:
         target_lengths=torch.tensor([len(sample.target) for sample in samples], dtype=torch.int64),
         duration=sum(sample.duration for sample in samples),
         faults=faults,
+        drawn=torch.stack(drawn) if drawn else None,
     )
 
 
@@ -89,6 +102,7 @@ class SpectrogramDataset(Dataset):
         labels: What the targets are encoded with.
         features: How features are computed.
         augment: What training does to the utterances; None, as in evaluation, leaves them as they are.
+        waveforms: Leave features, and SpecAugment, to the device (see `DeviceFeatures`).
     """
 
     def __init__(
@@ -97,11 +111,13 @@ class SpectrogramDataset(Dataset):
         labels: Labels,
         features: FeatureConfig = FeatureConfig(),
         augment: Augmentation | None = None,
+        waveforms: bool = False,
     ) -> None:
         self.corpus = corpus
         self.labels = labels
         self.spectrogram = Spectrogram(features)
         self.augment = augment
+        self.waveforms = waveforms
         self.epoch = 0  # of the augmentation; AudioDataLoader sets it to the sampler's
 
     def __len__(self) -> int:
@@ -114,14 +130,19 @@ class SpectrogramDataset(Dataset):
             InputError: Its audio cannot be read.
         """
         waveform = self.corpus.load_audio(index, self.spectrogram.config.sample_rate)
-        random = self.augment.generator(self.epoch, index) if self.augment else None
-        if self.augment:
-            waveform = self.augment.waveform(waveform, random)
-        features = self.spectrogram(torch.from_numpy(waveform)[None])[0][0]
-        if self.augment:
-            features = self.augment.features(features, random)
+        augment, random, drawn = self.augment, None, None
+        if augment:
+            random = augment.generator(self.epoch, index)
+            waveform = augment.waveform(waveform, random)
+        features = torch.from_numpy(waveform)[None]
+        if not self.waveforms:
+            features = self.spectrogram(features)[0][0]
+            features = augment.features(features, random) if augment else features
+        elif augment:
+            frames = self.spectrogram.frames.count(len(waveform))
+            drawn = augment.draw(self.spectrogram.config.bins, frames, random)
         target = torch.from_numpy(self.corpus.targets[index].astype(np.int64))
-        return Sample(index, features, target, len(waveform) / self.spectrogram.config.sample_rate)
+        return Sample(index, features, target, len(waveform) / self.spectrogram.config.sample_rate, drawn)
 
     def reference(self, index: int) -> str:
         """The transcript as the labels spell it."""
@@ -243,7 +264,7 @@ class AudioDataLoader(DataLoader):
         num_workers: Worker processes that read, at most one a core; 0 reads in this one.
         skip_faulty: Leave utterances that cannot be read out of their batch (its `faults`
             name them) instead of raising.
-        pin_memory: Put batches where a GPU copies from without waiting.
+        device: Where batches go; on a GPU they are copied while the one before is computed.
     """
 
     def __init__(
@@ -252,17 +273,20 @@ class AudioDataLoader(DataLoader):
         sampler: BucketingSampler,
         num_workers: int = 0,
         skip_faulty: bool = False,
-        pin_memory: bool = False,
+        device: str | torch.device = "cpu",
     ) -> None:
+        self.device = torch.device(device)
         super().__init__(
             _Reader(dataset),
             batch_sampler=sampler,
             collate_fn=collate,
             num_workers=min(num_workers, distributed.share_of_cores()),
-            pin_memory=pin_memory,
+            pin_memory=self.device.type == "cuda",
             worker_init_fn=_ignore_signals,
         )
         self.skip_faulty = skip_faulty
+        policy = dataset.augment.policy if dataset.augment else None
+        self.features = DeviceFeatures(dataset.spectrogram.config, policy).to(self.device)
 
     @property
     def utterances(self) -> SpectrogramDataset:
@@ -276,7 +300,13 @@ class AudioDataLoader(DataLoader):
             UnreadableError: An utterance cannot be read and `skip_faulty` is off.
         """
         self.utterances.epoch = self.batch_sampler.epoch  # before worker processes take their copy
-        for batch in super().__iter__():
+        return ahead(self._readable(super().__iter__()), self._prepare, self.device)
+
+    def _readable(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
             if batch.faults and not self.skip_faulty:
                 raise UnreadableError(batch.faults[0])
             yield batch
+
+    def _prepare(self, batch: Batch) -> Batch:
+        return self.features(batch) if self.utterances.waveforms else batch.to(self.device)

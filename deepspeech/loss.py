@@ -13,13 +13,13 @@ def ctc_losses(log_probs: Tensor, lengths: Tensor, batch: Batch, blank: int) -> 
 
     Args:
         log_probs: (batch, frames, labels) float32.
-        lengths: (batch,) int64 valid frames.
+        lengths: (batch,) int64 valid frames, on the CPU, or the host waits for the device.
         batch: The targets.
         blank: Index of the blank label.
     """
     return torch.nn.functional.ctc_loss(
         log_probs.transpose(0, 1),
-        batch.targets,
+        batch.targets.to(log_probs.device, non_blocking=True),
         lengths,
         batch.target_lengths,
         blank=blank,

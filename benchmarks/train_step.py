@@ -25,8 +25,8 @@ import torch
 from torch import Tensor
 
 from deepspeech import cudnn
+from deepspeech.batch import Batch
 from deepspeech.config import ModelConfig
-from deepspeech.data import Batch
 from deepspeech.device import keep_freed_memory, number_format
 from deepspeech.loss import ctc_losses
 from deepspeech.model import DeepSpeech

@@ -10,8 +10,8 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
 
 from deepspeech import distributed
+from deepspeech.batch import Batch
 from deepspeech.config import TrainingConfig
-from deepspeech.data import Batch
 from deepspeech.device import number_format
 from deepspeech.loss import ctc_losses
 from deepspeech.model import DeepSpeech

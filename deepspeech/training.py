@@ -16,9 +16,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deepspeech import distributed
+from deepspeech.batch import Batch
 from deepspeech.checkpoint import checkpoint_name, in_order, save_checkpoint
 from deepspeech.config import TrainingConfig
-from deepspeech.data import AudioDataLoader, Batch
+from deepspeech.data import AudioDataLoader
 from deepspeech.decoder import GreedyDecoder
 from deepspeech.errors import DivergedError, InputError, UnreadableError
 from deepspeech.evaluation import Evaluation, evaluate

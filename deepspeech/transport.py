@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
+from deepspeech.batch import Batch, padded_size
 from deepspeech.config import FeatureConfig
 from deepspeech.features import Spectrogram
 from deepspeech.spec_augment import Policy, apply
-
-if TYPE_CHECKING:
-    from deepspeech.data import Batch
 
 
 class DeviceFeatures(nn.Module):
@@ -39,6 +36,7 @@ class DeviceFeatures(nn.Module):
             return batch
         batch = batch.to(self.spectrogram.taper.device)
         features, lengths = self.spectrogram(batch.features[:, 0], batch.lengths)
+        features = nn.functional.pad(features, (0, padded_size(lengths) - features.shape[2]))
         if self.policy:
             ends = lengths.to(features.device, non_blocking=True)
             features = apply(features, ends, batch.drawn, self.policy)

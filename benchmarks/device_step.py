@@ -197,7 +197,7 @@ def run_steps(
 ) -> None:
     """Steps in a row, each batch prepared during the step before."""
     for ready in ahead(itertools.repeat(batch, steps), prepare, device):
-        step.backward(ready)
+        step.backward(ready, len(ready))
         step.update(RATE)
 
 
@@ -223,7 +223,7 @@ def part_seconds(
         watch.mark("rest")
         ready = features(batch)
         watch.mark("features")
-        step.backward(ready)
+        step.backward(ready, len(ready))
         watch.mark("conv")  # the convolutions' gradients come last
         step.update(RATE)
         watch.mark("optimiser")

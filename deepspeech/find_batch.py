@@ -176,7 +176,7 @@ def _serve(pipe: Connection, setting: Setting) -> None:
 
         def try_step(utterances: int) -> None:
             batch = _batch(setting, utterances)
-            step.backward(features(batch) if setting.waveforms else batch)
+            step.backward(features(batch) if setting.waveforms else batch, utterances)
             step.update(setting.training.learning_rate)
             if device.type == "cuda":
                 torch.cuda.synchronize()

@@ -32,7 +32,7 @@ def profile(trainer: Trainer, steps: int) -> str:
     Returns:
         A summary of one screen.
     """
-    path = trainer.folder / "profile.json"
+    path = trainer.folder.path / "profile.json"
     activities = [ProfilerActivity.CPU]
     if trainer.step.device.type == "cuda":
         activities.append(ProfilerActivity.CUDA)
@@ -104,7 +104,7 @@ def _step(trainer: Trainer, batches: Iterator[Batch]) -> float:
     """One step; returns its seconds of audio."""
     with record_function(WAIT):
         batch = next(batches)
-    trainer.step.backward(batch)
+    trainer.step.backward(batch, len(batch))
     trainer.step.update(trainer.config.learning_rate)
     return batch.duration
 

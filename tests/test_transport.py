@@ -99,13 +99,13 @@ def test_no_step_makes_the_host_wait(corpus, labels):
 
     step = TrainingStep(tiny_model(labels).train().cuda(), TrainingConfig(precision="bf16"))
     ready = batches(corpus, labels, True, EVERYTHING, device="cuda")
-    step.backward(ready[0])
+    step.backward(ready[0], len(ready[0]))
     step.update(1e-3)
     torch.cuda.synchronize()
     torch.cuda.set_sync_debug_mode("error")
     try:
         for batch in ready:
-            step.backward(batch)
+            step.backward(batch, len(batch))
             step.update(1e-3)
     finally:
         torch.cuda.set_sync_debug_mode("default")

@@ -1,0 +1,38 @@
+"""train.py --profile: a trace that can be loaded, and a summary that adds up."""
+
+import json
+import re
+
+import pytest
+from conftest import load_script
+
+from deepspeech.profiling import PARTS
+
+
+@pytest.mark.parametrize("flags", [[], ["--features-on-device", "--spec-augment"]])
+def test_a_trace_and_a_summary_of_one_screen(corpus, tmp_path, capsys, flags):
+    arguments = [
+        *corpus.flags(),
+        "--save-folder",
+        str(tmp_path),
+        "--hidden-size",
+        "8",
+        "--hidden-layers",
+        "2",
+    ]
+    arguments += ["--batch-size", "6", "--num-workers", "0", "--precision", "fp32", "--profile", "3", *flags]
+    assert load_script("train.py").main(arguments) == 0
+    shown = capsys.readouterr().out
+    assert len(shown.splitlines()) < 30
+    assert re.search(r"^3 steps in [0-9.]+ s", shown, re.MULTILINE)
+    shares = dict(re.findall(r"^(\w[\w ]*?) +[0-9.]+ ms a step +([0-9.]+)%", shown, re.MULTILINE))
+    assert list(shares) == [*PARTS, "other"]
+    assert sum(map(float, shares.values())) == pytest.approx(100, abs=1)
+    for part in ("data wait", "conv", "recurrent", "ctc", "backward", "optimiser"):
+        assert float(shares[part]) > 0, part
+    assert (float(shares["features"]) > 0) == bool(flags)
+    events = json.loads((tmp_path / "profile.json").read_text())["traceEvents"]
+    names = [event.get("name") for event in events]
+    assert names.count("recurrent") == 3 * 2  # steps x layers
+    assert names.count("backward") == 3
+    assert {path.name for path in tmp_path.iterdir()} == {"profile.json"}

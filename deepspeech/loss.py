@@ -11,9 +11,12 @@ from deepspeech.batch import Batch
 def ctc_losses(log_probs: Tensor, lengths: Tensor, batch: Batch, blank: int) -> Tensor:
     """Negative log-likelihood of every target, (batch,) float32; 0 where `too_short` says so.
 
+    For a GPU torch copies the lengths there at every call, and the host waits until that is done,
+    after the forward pass. It is the only place in a training step where the host waits.
+
     Args:
         log_probs: (batch, frames, labels) float32.
-        lengths: (batch,) int64 valid frames, on the CPU, or the host waits for the device.
+        lengths: (batch,) int64 valid frames, on the CPU.
         batch: The targets.
         blank: Index of the blank label.
     """

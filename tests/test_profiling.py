@@ -30,7 +30,7 @@ def test_a_trace_and_a_summary_of_one_screen(corpus, tmp_path, capsys, flags):
     assert sum(map(float, shares.values())) == pytest.approx(100, abs=1)
     for part in ("data wait", "conv", "recurrent", "ctc", "backward", "optimiser"):
         assert float(shares[part]) > 0, part
-    assert (float(shares["features"]) > 0) == bool(flags)
+    assert (float(shares["features"]) > 0) == ("--features-on-device" in flags)
     events = json.loads((tmp_path / "profile.json").read_text())["traceEvents"]
     names = [event.get("name") for event in events]
     assert names.count("recurrent") == 3 * 2  # steps x layers

@@ -21,6 +21,7 @@ from deepspeech.config import (
 from deepspeech.corpus import load_corpus
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.device import keep_freed_memory, training_device
+from deepspeech.errors import InputError
 from deepspeech.find_batch import suggest_batch
 from deepspeech.history import FIGURE
 from deepspeech.interruption import Interrupted
@@ -37,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = cli.parse(argv, __doc__, *groups, extend=retired.add_flags)
     data, training = arguments.make(DataConfig), arguments.make(TrainingConfig)
     measure = arguments.make(MeasureConfig)
+    if distributed.size() > 1 and (measure.find_batch or measure.profile):
+        raise InputError("--find-batch and --profile measure one process: run them without torchrun")
     distributed.on_first(SaveFolder(training.save_folder).open)
     device = training_device(training.cuda)
     torch.manual_seed(training.seed)

@@ -3,13 +3,14 @@
 import re
 
 import pytest
-from conftest import run_script
+from conftest import ROOT, run_script, script_environment
 
 
 @pytest.mark.slow
 def test_whole_steps_part_by_part():
     flags = "--device cpu --tiny --threads 1 --repeats 1 --only".split()
-    shown = run_script("benchmarks/train_step.py", *flags, "LSTM, 4 x 1 s, fp32")
+    environment = script_environment() | {"PYTHONPATH": str(ROOT)}
+    shown = run_script("benchmarks/train_step.py", *flags, "LSTM, 4 x 1 s, fp32", env=environment)
     assert shown.returncode == 0, shown.stderr
     header, row = shown.stdout.splitlines()[-2:]
     assert header.split() == (

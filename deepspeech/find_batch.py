@@ -166,7 +166,12 @@ class Trials:
 
 
 def _serve(pipe: Connection, setting: Setting) -> None:
-    """Answer for each number that comes whether steps with so many utterances fit, or with an error."""
+    """Answer for each number that comes whether steps with so many utterances fit, or with an error.
+
+    Libraries tell in many words that memory ran out. Where one utterance went through and many do
+    not, that is what it means.
+    """
+    works = False
     try:
         device = torch.device(setting.device)
         _limit_memory(device, setting.limit)
@@ -183,11 +188,12 @@ def _serve(pipe: Connection, setting: Setting) -> None:
                 torch.cuda.empty_cache()  # the next batch has other sizes
 
         try_step(1)  # the optimiser takes its memory with the first
+        works = True
         while True:
             try_step(pipe.recv())
             pipe.send(True)
-    except (MemoryError, RuntimeError) as error:
-        pipe.send(False if _is_out_of_memory(error) else error)
+    except (InputError, MemoryError, RuntimeError) as error:
+        pipe.send(False if works or _is_out_of_memory(error) else error)
     except (EOFError, KeyboardInterrupt):
         pass
 
@@ -230,8 +236,5 @@ def _free_memory() -> int:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Torch has a class for this error of GPUs only, not for that of CPUs."""
-    words = ("allocate memory", "out of memory", "bad_alloc")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        each in str(error) for each in words
-    )
+    words = "allocate memory", "out of memory", "bad_alloc", "ALLOC_FAILED", "could not create a primitive"
+    return isinstance(error, MemoryError) or any(each in str(error) for each in words)

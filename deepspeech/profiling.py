@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -32,6 +33,7 @@ def profile(trainer: Trainer, steps: int) -> str:
     Returns:
         A summary of one screen.
     """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler talks to its authors
     path = trainer.folder.path / "profile.json"
     activities = [ProfilerActivity.CPU]
     if trainer.step.device.type == "cuda":

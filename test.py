@@ -51,9 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         num_replicas=distributed.size(),
         rank=distributed.rank(),
     )
-    loader = AudioDataLoader(
-        dataset, sampler, data.num_workers, data.skip_faulty, pin_memory=device.type == "cuda"
-    )
+    loader = AudioDataLoader(dataset, sampler, data.num_workers, data.skip_faulty, device)
     reliability, saved = Reliability(dataset), SavedOutput(model.labels)
     observing = ([reliability] if data.report else []) + ([saved] if data.save_output else [])
     with torch.inference_mode():

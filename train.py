@@ -10,13 +10,23 @@ import torch
 
 from deepspeech import cli, distributed, retired
 from deepspeech.augment import Augmentation
-from deepspeech.config import AugmentConfig, DataConfig, FeatureConfig, ModelConfig, TrainingConfig
+from deepspeech.config import (
+    AugmentConfig,
+    DataConfig,
+    FeatureConfig,
+    MeasureConfig,
+    ModelConfig,
+    TrainingConfig,
+)
 from deepspeech.corpus import load_corpus
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.device import keep_freed_memory, training_device
+from deepspeech.errors import InputError
+from deepspeech.find_batch import suggest_batch
 from deepspeech.history import FIGURE
 from deepspeech.interruption import Interrupted
 from deepspeech.model import DeepSpeech
+from deepspeech.profiling import profile
 from deepspeech.save_folder import SaveFolder
 from deepspeech.start import starting_point
 from deepspeech.training import Trainer
@@ -24,9 +34,12 @@ from deepspeech.training import Trainer
 
 def main(argv: Sequence[str] | None = None) -> int:
     distributed.join()
-    groups = DataConfig, AugmentConfig, FeatureConfig, ModelConfig, TrainingConfig
+    groups = DataConfig, AugmentConfig, FeatureConfig, ModelConfig, TrainingConfig, MeasureConfig
     arguments = cli.parse(argv, __doc__, *groups, extend=retired.add_flags)
     data, training = arguments.make(DataConfig), arguments.make(TrainingConfig)
+    measure = arguments.make(MeasureConfig)
+    if distributed.size() > 1 and (measure.find_batch or measure.profile):
+        raise InputError("--find-batch and --profile measure one process: run them without torchrun")
     distributed.on_first(SaveFolder(training.save_folder).open)
     device = training_device(training.cuda)
     torch.manual_seed(training.seed)
@@ -39,11 +52,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         make_loader(data.train_manifest, start.model, data, training, device, augment),
         make_loader(data.val_manifest, start.model, data, training, device),
     ]
+    if measure.find_batch:
+        print(suggest_batch(loaders[0], start.model.config, training, measure.memory_limit))
+        return 0
     trainer = Trainer(start.model.to(device), *loaders, training, start.new_layers)
     start.restore(trainer)
     size = sum(weights.numel() for weights in start.model.parameters())
     processes = f"{distributed.size()} processes, " if distributed.size() > 1 else ""
     distributed.tell(f"{size:,} weights on {processes}{device}, {trainer.step.dtype}")
+    if measure.profile:
+        distributed.tell(profile(trainer, measure.profile))
+        return 0
     try:
         history = trainer.fit()
     except Interrupted as stop:
@@ -75,7 +94,8 @@ def make_loader(
             path, model.labels, data.unknown_characters, allow_empty=not shuffle, skip_faulty=data.skip_faulty
         )
     )
-    dataset = SpectrogramDataset(corpus, model.labels, model.config.features, augment)
+    waveforms = device.type == "cuda" if data.features_on_device is None else data.features_on_device
+    dataset = SpectrogramDataset(corpus, model.labels, model.config.features, augment, waveforms)
     sampler = BucketingSampler(
         corpus.durations,
         data.batch_size,
@@ -86,9 +106,7 @@ def make_loader(
         rank=distributed.rank(),
         batch_seconds=data.batch_seconds,
     )
-    return AudioDataLoader(
-        dataset, sampler, data.num_workers, data.skip_faulty, pin_memory=device.type == "cuda"
-    )
+    return AudioDataLoader(dataset, sampler, data.num_workers, data.skip_faulty, device)
 
 
 if __name__ == "__main__":

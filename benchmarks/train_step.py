@@ -6,6 +6,7 @@ clipping, SGD. They differ in the recurrent layers only: ours run dense, the ref
 a packed sequence, as deepspeech.pytorch does. Their steps alternate, and the fastest of each counts.
 
     python benchmarks/train_step.py [--threads 2] [--repeats 4] [--check]
+    python benchmarks/train_step.py --device cuda [--variants] [--check]   (see device_step.py)
 
 Columns: seconds of a step with packed sequences in float32 and in the precision of the row;
 seconds of ours; how many times faster ours is than each; and the arithmetic of our step as a
@@ -21,17 +22,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import device_step
 import torch
-from torch import Tensor
 
+from deepspeech.batch import Batch
 from deepspeech.config import ModelConfig
-from deepspeech.data import Batch
 from deepspeech.device import keep_freed_memory, number_format
 from deepspeech.loss import ctc_losses
 from deepspeech.model import DeepSpeech
-from deepspeech.rnn import Frames, RecurrentLayer
-
-LABELS = ("_", "'", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", " ")
+from deepspeech.rnn import RecurrentLayer
 
 
 @dataclass(frozen=True)
@@ -62,26 +61,17 @@ CASES = (
 )
 
 
-class PackedLayer(RecurrentLayer):
-    """The reference: torch's own layer on a packed sequence."""
-
-    def forward(self, inputs: Tensor, frames: Frames) -> Tensor:
-        if self.batch_norm is not None:
-            inputs = self.batch_norm(inputs, frames)
-        return self._packed(inputs, frames)
-
-
 def make_model(case: Case, packed: bool) -> DeepSpeech:
     torch.manual_seed(0)
     config = ModelConfig(
         rnn_type=case.rnn_type,
         hidden_layers=case.hidden_layers,
         hidden_size=case.hidden_size,
-        labels=LABELS,
+        labels=device_step.LABELS,
     )
     model = DeepSpeech(config).train()
     for layer in model.rnns:
-        layer.__class__ = PackedLayer if packed else RecurrentLayer
+        layer.__class__ = device_step.PackedLayer if packed else RecurrentLayer
     return model
 
 
@@ -94,7 +84,7 @@ def make_batch(case: Case) -> Batch:
         indices=list(range(case.batch)),
         features=torch.randn(case.batch, 161, frames),
         lengths=lengths,
-        targets=torch.randint(1, len(LABELS), (case.batch * characters,)),
+        targets=torch.randint(1, len(device_step.LABELS), (case.batch * characters,)),
         target_lengths=torch.full((case.batch,), characters),
         duration=float(lengths.sum()) / 100,
     )
@@ -175,9 +165,14 @@ def main() -> int:
     parser.add_argument("--repeats", type=int, default=4)
     parser.add_argument("--check", action="store_true", help="exit with 1 where a bar is missed")
     parser.add_argument("--only", default="", help="cases whose name contains this")
+    parser.add_argument("--device", help="cuda: whole steps on a GPU, part by part (cpu to try it)")
+    parser.add_argument("--tiny", action="store_true", help="with --device: small networks, one step")
+    parser.add_argument("--variants", action="store_true", help="with --device: ways to compute one network")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()
+    if arguments.device:
+        return device_step.main(arguments)
     print(f"torch {torch.__version__}, {arguments.threads} threads, {platform.processor() or 'CPU'}")
     print(f"{'':<32} {'packed':>8} {'packed':>8} {'ours':>8} {'times':>8} {'times':>8} {'share':>6}")
     print(f"{'':<32} {'fp32, s':>8} {'same, s':>8} {'s':>8} {'fp32':>8} {'same':>8} {'peak':>6}")

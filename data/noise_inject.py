@@ -93,8 +93,10 @@ def augmented(
     def mask(policy: Policy) -> Tensor:
         return spec_augment(before - floor, policy, random) + floor  # masks show the mean
 
-    centre = before.shape[1] // 2
+    frames = before.shape[1]
+    centre = frames // 2
     shift = min(40, centre // 2)
+    warped = time_warp(before[None], *(torch.tensor([each]) for each in (frames, centre, shift)))[0]
     return {
         "speech": before,
         "tempo 0.85": see(change_tempo(speech, 0.85, rate)),
@@ -104,7 +106,7 @@ def augmented(
         f"noise, level {level:.3g}": see(noisy),
         "reverberation": see(limit(reverberate(speech, room))),
         "telephone": see(telephone(speech, rate)),
-        f"time warp: frame {centre} moved by {shift}": time_warp(before, centre, shift),
+        f"time warp: frame {centre} moved by {shift}": warped,
         "frequency mask up to 27": mask(Policy(0, 27, 1, 0, 0.0, 0)),
         "time mask up to 70": mask(Policy(0, 0, 0, 70, 1.0, 1)),
         "SpecAugment LD": mask(POLICIES["LD"]),

@@ -18,7 +18,7 @@ from torch import Tensor
 from deepspeech import audio
 from deepspeech.config import AugmentConfig
 from deepspeech.errors import InputError
-from deepspeech.spec_augment import POLICIES, spec_augment
+from deepspeech.spec_augment import POLICIES, draw, spec_augment
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 SILENCE = 1e-6  # below this energy (-120 dB of full scale) there is nothing to scale up
@@ -75,6 +75,10 @@ class Augmentation:
     def features(self, features: Tensor, random: np.random.Generator) -> Tensor:
         """SpecAugment on normalised features (bins, frames)."""
         return spec_augment(features, self.policy, random) if self.policy else features
+
+    def draw(self, bins: int, frames: int, random: np.random.Generator) -> Tensor | None:
+        """What `features` would do, for `DeviceFeatures` to do it; None without SpecAugment."""
+        return draw(self.policy, bins, frames, random) if self.policy else None
 
     def _noise_level(self, random: np.random.Generator) -> float:
         if self.config.noise_snr:

@@ -68,6 +68,10 @@ def _add_flag(section: argparse._ArgumentGroup, entry: Field, kind: Any) -> None
         action = "store_false" if default else "store_true"
         section.add_argument(*flag_names(entry), dest=entry.name, action=action, help=help)
         return
+    if kind == bool | None:  # what it is without the flag depends on other things
+        names, action = flag_names(entry), argparse.BooleanOptionalAction
+        section.add_argument(*names, dest=entry.name, action=action, help=help)
+        return
     value_type = _value_type(kind)
     if default not in (None, ()):
         shown = " ".join(map(str, default)) if isinstance(default, tuple) else default

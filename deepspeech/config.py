@@ -98,6 +98,9 @@ class DataConfig(Options):
         "error", "what to do with characters outside the labels: error or drop", one_of("error", "drop")
     )
     skip_faulty: bool = option(False, "go on without faulty rows of the manifests instead of stopping")
+    features_on_device: bool | None = option(
+        None, "compute features and SpecAugment where the network is, or not (default: on a GPU only)"
+    )
     sorta_grad: bool = option(
         True,
         "shuffle the first epoch too, instead of shortest first",
@@ -220,6 +223,26 @@ class TrainingConfig(Options):
     log_dir: str = option("visualize/deepspeech_final", "folder of the TensorBoard events")
     log_params: bool = option(False, "log weights and gradients as TensorBoard histograms")
     id: str = option("DeepSpeech training", "name of the run in TensorBoard and in the figure")
+
+
+@dataclass(frozen=True)
+class MeasureConfig(Options):
+    """Measuring, instead of training"""
+
+    find_batch: bool = option(False, "find the largest --batch-seconds that fits into memory, and exit")
+    memory_limit: float | None = option(
+        None, "memory of --find-batch in GiB (default: nine tenths of what is free)", POSITIVE, metavar="GIB"
+    )
+    profile: int = option(
+        0, "write a trace of N training steps and a summary, and exit", NOT_NEGATIVE, metavar="N"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.memory_limit and not self.find_batch:
+            raise InputError(
+                f"--memory-limit {self.memory_limit}: has no effect without --find-batch; add it"
+            )
 
 
 @dataclass(frozen=True)

@@ -4,81 +4,23 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from deepspeech import distributed
 from deepspeech.augment import Augmentation
+from deepspeech.batch import Batch, Sample, collate
 from deepspeech.config import FeatureConfig
 from deepspeech.corpus import Corpus
 from deepspeech.errors import InputError, UnreadableError
 from deepspeech.features import Spectrogram
 from deepspeech.labels import Labels
+from deepspeech.transport import DeviceFeatures, ahead
 
-FRAME_STEP = 16  # batches are padded to a multiple of it: oneDNN makes a kernel for every new shape
 LIKE_LENGTH = 0.05  # utterances whose durations differ by less than this share may trade places
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One utterance, ready for the network."""
-
-    index: int  # in the dataset
-    features: Tensor  # (bins, frames) float32
-    target: Tensor  # (characters,) int64
-    duration: float  # seconds
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Utterances of like length, padded to the longest or a little beyond it."""
-
-    indices: list[int]
-    features: Tensor  # (batch, bins, frames) float32, zero beyond each end
-    lengths: Tensor  # (batch,) int64 frames
-    targets: Tensor  # (sum of target_lengths,) int64, one after the other
-    target_lengths: Tensor  # (batch,) int64 characters
-    duration: float  # seconds of audio, padding not counted
-    faults: tuple[InputError, ...] = ()  # utterances that could not be read
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    def pin_memory(self) -> Batch:
-        return self._map(Tensor.pin_memory)
-
-    def to(self, device: torch.device) -> Batch:
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def _map(self, function: Callable[[Tensor], Tensor]) -> Batch:
-        tensors = (self.features, self.lengths, self.targets, self.target_lengths)
-        return Batch(self.indices, *map(function, tensors), self.duration, self.faults)
-
-
-def collate(samples: Sequence[Sample | InputError]) -> Batch:
-    """Pad samples into a batch; what could not be read goes to its `faults`."""
-    faults = tuple(sample for sample in samples if isinstance(sample, InputError))
-    samples = [sample for sample in samples if isinstance(sample, Sample)]
-    lengths = torch.tensor([sample.features.shape[1] for sample in samples], dtype=torch.int64)
-    bins = samples[0].features.shape[0] if samples else 0
-    frames = math.ceil(max(lengths.tolist(), default=0) / FRAME_STEP) * FRAME_STEP
-    features = torch.zeros(len(samples), bins, frames)
-    for row, sample in zip(features, samples, strict=True):
-        row[:, : sample.features.shape[1]] = sample.features
-    return Batch(
-        indices=[sample.index for sample in samples],
-        features=features,
-        lengths=lengths,
-        targets=torch.cat([sample.target for sample in samples]) if samples else torch.zeros(0).long(),
-        target_lengths=torch.tensor([len(sample.target) for sample in samples], dtype=torch.int64),
-        duration=sum(sample.duration for sample in samples),
-        faults=faults,
-    )
 
 
 class SpectrogramDataset(Dataset):
@@ -89,6 +31,7 @@ class SpectrogramDataset(Dataset):
         labels: What the targets are encoded with.
         features: How features are computed.
         augment: What training does to the utterances; None, as in evaluation, leaves them as they are.
+        waveforms: Leave features, and SpecAugment, to the device (see `DeviceFeatures`).
     """
 
     def __init__(
@@ -97,11 +40,13 @@ class SpectrogramDataset(Dataset):
         labels: Labels,
         features: FeatureConfig = FeatureConfig(),
         augment: Augmentation | None = None,
+        waveforms: bool = False,
     ) -> None:
         self.corpus = corpus
         self.labels = labels
         self.spectrogram = Spectrogram(features)
         self.augment = augment
+        self.waveforms = waveforms
         self.epoch = 0  # of the augmentation; AudioDataLoader sets it to the sampler's
 
     def __len__(self) -> int:
@@ -114,14 +59,19 @@ class SpectrogramDataset(Dataset):
             InputError: Its audio cannot be read.
         """
         waveform = self.corpus.load_audio(index, self.spectrogram.config.sample_rate)
-        random = self.augment.generator(self.epoch, index) if self.augment else None
-        if self.augment:
-            waveform = self.augment.waveform(waveform, random)
-        features = self.spectrogram(torch.from_numpy(waveform)[None])[0][0]
-        if self.augment:
-            features = self.augment.features(features, random)
+        augment, random, drawn = self.augment, None, None
+        if augment:
+            random = augment.generator(self.epoch, index)
+            waveform = augment.waveform(waveform, random)
+        features = torch.from_numpy(waveform)[None]
+        if not self.waveforms:
+            features = self.spectrogram(features)[0][0]
+            features = augment.features(features, random) if augment else features
+        elif augment:
+            frames = self.spectrogram.frames.count(len(waveform))
+            drawn = augment.draw(self.spectrogram.config.bins, frames, random)
         target = torch.from_numpy(self.corpus.targets[index].astype(np.int64))
-        return Sample(index, features, target, len(waveform) / self.spectrogram.config.sample_rate)
+        return Sample(index, features, target, len(waveform) / self.spectrogram.config.sample_rate, drawn)
 
     def reference(self, index: int) -> str:
         """The transcript as the labels spell it."""
@@ -243,7 +193,7 @@ class AudioDataLoader(DataLoader):
         num_workers: Worker processes that read, at most one a core; 0 reads in this one.
         skip_faulty: Leave utterances that cannot be read out of their batch (its `faults`
             name them) instead of raising.
-        pin_memory: Put batches where a GPU copies from without waiting.
+        device: Where batches go; on a GPU they are copied while the one before is computed.
     """
 
     def __init__(
@@ -252,17 +202,20 @@ class AudioDataLoader(DataLoader):
         sampler: BucketingSampler,
         num_workers: int = 0,
         skip_faulty: bool = False,
-        pin_memory: bool = False,
+        device: str | torch.device = "cpu",
     ) -> None:
+        self.device = torch.device(device)
         super().__init__(
             _Reader(dataset),
             batch_sampler=sampler,
             collate_fn=collate,
             num_workers=min(num_workers, distributed.share_of_cores()),
-            pin_memory=pin_memory,
+            pin_memory=self.device.type == "cuda",
             worker_init_fn=_ignore_signals,
         )
         self.skip_faulty = skip_faulty
+        policy = dataset.augment.policy if dataset.augment else None
+        self.features = DeviceFeatures(dataset.spectrogram.config, policy).to(self.device)
 
     @property
     def utterances(self) -> SpectrogramDataset:
@@ -276,7 +229,13 @@ class AudioDataLoader(DataLoader):
             UnreadableError: An utterance cannot be read and `skip_faulty` is off.
         """
         self.utterances.epoch = self.batch_sampler.epoch  # before worker processes take their copy
-        for batch in super().__iter__():
+        return ahead(self._readable(super().__iter__()), self._prepare, self.device)
+
+    def _readable(self, batches: Iterator[Batch]) -> Iterator[Batch]:
+        for batch in batches:
             if batch.faults and not self.skip_faulty:
                 raise UnreadableError(batch.faults[0])
             yield batch
+
+    def _prepare(self, batch: Batch) -> Batch:
+        return self.features(batch) if self.utterances.waveforms else batch.to(self.device)

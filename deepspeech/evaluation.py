@@ -14,8 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deepspeech import distributed
+from deepspeech.batch import Batch
 from deepspeech.checkpoint import write_atomic
-from deepspeech.data import AudioDataLoader, Batch
+from deepspeech.data import AudioDataLoader
 from deepspeech.decoder import Decoder, Hypothesis
 from deepspeech.loss import ctc_losses
 from deepspeech.metrics import ErrorCounts, char_errors, word_errors

@@ -39,16 +39,17 @@ class Spectrogram(nn.Module):
 
         Args:
             waveforms: (batch, samples) float32, zero beyond each utterance's end.
-            lengths: (batch,) int64 sample counts; None means that all are full.
+            lengths: (batch,) int64 sample counts, on any device; None means that all are full.
 
         Returns:
-            Features (batch, bins, frames), zero beyond each end, and int64 frame counts (batch,).
+            Features (batch, bins, frames), zero beyond each end, and int64 frame counts (batch,),
+            where the sample counts are.
         """
         spectrogram = self.log_magnitude(waveforms)
         if lengths is None:
             lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
         counts = self.frames.count(lengths)
-        return normalize(spectrogram, counts), counts
+        return normalize(spectrogram, counts.to(spectrogram.device, non_blocking=True)), counts
 
     def log_magnitude(self, waveforms: Tensor) -> Tensor:
         """Log-spectrogram before normalisation: (batch, samples) -> (batch, bins, frames)."""

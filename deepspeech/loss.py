@@ -5,21 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deepspeech.data import Batch
+from deepspeech.batch import Batch
 
 
 def ctc_losses(log_probs: Tensor, lengths: Tensor, batch: Batch, blank: int) -> Tensor:
     """Negative log-likelihood of every target, (batch,) float32; 0 where `too_short` says so.
 
+    For a GPU torch copies the lengths there at every call, and the host waits until that is done,
+    after the forward pass. It is the only place in a training step where the host waits.
+
     Args:
         log_probs: (batch, frames, labels) float32.
-        lengths: (batch,) int64 valid frames.
+        lengths: (batch,) int64 valid frames, on the CPU.
         batch: The targets.
         blank: Index of the blank label.
     """
     return torch.nn.functional.ctc_loss(
         log_probs.transpose(0, 1),
-        batch.targets,
+        batch.targets.to(log_probs.device, non_blocking=True),
         lengths,
         batch.target_lengths,
         blank=blank,

@@ -46,15 +46,15 @@ class DeepSpeech(nn.Module):
 
         Args:
             features: (batch, bins, frames).
-            lengths: (batch,) int64 valid frames, in any order. What an utterance yields does
-                not depend on the others or on the padding.
+            lengths: (batch,) int64 valid frames, in any order, on the CPU or where the features are.
+                What an utterance yields does not depend on the others or on the padding.
 
         Returns:
             float32 log-probabilities (batch, frames, labels) and int64 frame counts (batch,).
         """
         hidden, lengths = self.conv(features, lengths)  # (batch, channels, bins, frames)
         hidden = hidden.flatten(1, 2).permute(2, 0, 1)  # (frames, batch, size)
-        frames = Frames(lengths, len(hidden))
+        frames = Frames(lengths, len(hidden), hidden.device)
         for layer in self.rnns:
             hidden = layer(hidden, frames)
         if not self.config.bidirectional:
@@ -107,8 +107,9 @@ class ConvStack(nn.Module):
         for window, (convolve, norm, clip) in zip(self.time, (layers[:3], layers[3:]), strict=True):
             hidden = convolve(hidden)
             lengths = window.count(lengths)
-            valid = torch.arange(hidden.shape[3], device=lengths.device) < lengths[:, None, None, None]
-            hidden = norm(hidden.masked_fill_(~valid, 0), lengths.sum() * hidden.shape[2], channel=1)
+            ends = lengths.to(hidden.device, non_blocking=True)
+            valid = torch.arange(hidden.shape[3], device=hidden.device) < ends[:, None, None, None]
+            hidden = norm(hidden.masked_fill_(~valid, 0), ends.sum() * hidden.shape[2], channel=1)
             hidden = clip(hidden.masked_fill_(~valid, 0))
         return hidden, lengths
 

@@ -18,8 +18,9 @@ from torch import Tensor
 
 from deepspeech import distributed
 from deepspeech.audio import load_audio
+from deepspeech.batch import Batch
 from deepspeech.checkpoint import write_atomic
-from deepspeech.data import Batch, SpectrogramDataset
+from deepspeech.data import SpectrogramDataset
 from deepspeech.decoder import Hypothesis
 from deepspeech.evaluation import Evaluation, Result
 from deepspeech.metrics import ErrorCounts

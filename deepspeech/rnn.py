@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from deepspeech import distributed
+from deepspeech import cudnn, distributed
 from deepspeech.recurrence import GRUCell, Recurrence, TanhCell
 
 LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
@@ -18,12 +18,14 @@ class Frames:
     Made once for a batch and shared by its layers.
 
     Args:
-        lengths: (batch,) int64 valid frames.
+        lengths: (batch,) int64 valid frames, best on the CPU: then no layer has to wait for a GPU.
         size: Frames of the padded batch.
+        device: Where that batch is; where the lengths are by default.
     """
 
-    def __init__(self, lengths: Tensor, size: int) -> None:
+    def __init__(self, lengths: Tensor, size: int, device: torch.device | None = None) -> None:
         self.lengths, self.size = lengths, size
+        lengths = lengths.to(device or lengths.device, non_blocking=True)
         time = torch.arange(size, device=lengths.device)
         self.valid = time < lengths[:, None]  # (batch, frames)
         self.total = lengths.sum()
@@ -46,7 +48,7 @@ class RecurrentLayer(nn.Module):
     The outputs of both directions are summed (Amodei et al., 2016, section 3.1). On a CPU each
     direction is one dense pass over the padded batch; the reverse one reads time-reversed valid
     frames, so that padding always comes last and cannot reach them. That is several times faster
-    than packed sequences, with the same result.
+    than packed sequences, with the same result. On a GPU cuDNN runs the layer (see `cudnn.py`).
 
     Args:
         rnn_type: "lstm", "gru" or "rnn" (tanh).
@@ -55,6 +57,8 @@ class RecurrentLayer(nn.Module):
         bidirectional: Whether to read backwards too.
         batch_norm: Whether to normalise the input.
     """
+
+    on_gpu = "joint"  # one of cudnn.VARIANTS. Not measured yet: benchmarks/train_step.py --device cuda
 
     def __init__(
         self, rnn_type: str, input_size: int, hidden_size: int, bidirectional: bool, batch_norm: bool
@@ -74,7 +78,7 @@ class RecurrentLayer(nn.Module):
         with torch.autocast(kind, dtype=dtype, enabled=dtype != torch.float32):
             inputs = inputs if dtype != torch.float32 else inputs.float()
             if inputs.is_cuda:
-                outputs = self._packed(inputs, frames)
+                outputs = self._cudnn(inputs, frames, dtype)
             elif self.rnn.mode == "LSTM":
                 outputs = self._lstm(inputs, frames)
             else:
@@ -111,11 +115,11 @@ class RecurrentLayer(nn.Module):
         suffixes = ("_l0", "_l0_reverse")[: 1 + self.rnn.bidirectional]
         return [[getattr(self.rnn, name + suffix) for name in WEIGHTS] for suffix in suffixes]
 
-    def _packed(self, inputs: Tensor, frames: Frames) -> Tensor:
-        """cuDNN is fast with packed sequences; it wants their lengths on the CPU."""
-        packed = nn.utils.rnn.pack_padded_sequence(inputs, frames.lengths.cpu(), enforce_sorted=False)
-        outputs, _ = nn.utils.rnn.pad_packed_sequence(self.rnn(packed)[0], total_length=frames.size)
-        return outputs.unflatten(2, (-1, self.rnn.hidden_size)).sum(2)
+    def _cudnn(self, inputs: Tensor, frames: Frames, dtype: torch.dtype) -> Tensor:
+        """In the format of autocast, which by itself would make float16 of recurrent layers always."""
+        with torch.autocast(inputs.device.type, enabled=False):
+            weights = [[each.to(dtype) for each in direction] for direction in self._weights()]
+            return cudnn.VARIANTS[self.on_gpu](self.rnn, inputs.to(dtype), frames, weights)
 
     def _faster_in_bf16(self, batch: int) -> bool:
         """Measured on AVX-512 with bf16 instructions (benchmarks/train_step.py --layers).

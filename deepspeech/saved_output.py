@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from deepspeech import distributed
+from deepspeech.batch import Batch
 from deepspeech.checkpoint import write_atomic
-from deepspeech.data import Batch
 from deepspeech.decoder import Hypothesis
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels

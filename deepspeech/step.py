@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.nn.utils import clip_grad_norm_
+from torch.profiler import record_function
 
 from deepspeech import distributed
+from deepspeech.batch import Batch
 from deepspeech.config import TrainingConfig
-from deepspeech.data import Batch
 from deepspeech.device import number_format
 from deepspeech.loss import ctc_losses
 from deepspeech.model import DeepSpeech
@@ -34,6 +35,7 @@ class TrainingStep:
         self.device = next(model.parameters()).device
         self.dtype = number_format(config.precision, self.device)
         self.optimizer = make_optimizer(model, config)
+        self.asynchronous = self.device.type == "cuda"  # the host never waits for the device
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         for module in model.modules():
             if isinstance(module, MaskedBatchNorm):
@@ -63,12 +65,14 @@ class TrainingStep:
         with wait:
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 log_probs, lengths = self.network(*self._inputs(batch))
-            if len(batch):
-                loss = ctc_losses(log_probs, lengths, batch, self.model.labels.blank).sum()
-            else:
-                loss = 0 * log_probs.sum()
+            with record_function("ctc"):  # names for --profile; they cost nothing without it
+                if len(batch):
+                    loss = ctc_losses(log_probs, lengths, batch, self.model.labels.blank).sum()
+                else:
+                    loss = 0 * log_probs.sum()
             mean = loss / (max(utterances, 1) * self.config.grad_accumulation)
-            self.scaler.scale(mean * distributed.size()).backward()  # which undoes the averaging
+            with record_function("backward"):
+                self.scaler.scale(mean * distributed.size()).backward()  # which undoes the averaging
         return loss.detach()
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -81,20 +85,27 @@ class TrainingStep:
         features = torch.zeros(1, self.model.config.features.bins, 1, device=self.device)
         return features, batch.lengths.new_zeros(1)
 
-    def update(self, learning_rate: float) -> bool:
+    @record_function("optimiser")
+    def update(self, learning_rate: float) -> Tensor:
         """Clip the gradients and update the weights.
 
         Returns:
-            Whether the gradients were finite, else the weights are as they were. A loss that is
-            not finite in one process makes the average gradient so, and all processes skip it.
+            Whether the gradients were finite, a scalar on the device; else the weights are as they
+            were. A loss that is not finite in one process makes the average gradient so, and all
+            processes skip it.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.scaler.unscale_(self.optimizer)
         norm = clip_grad_norm_(self.model.parameters(), self.config.max_norm)
-        finite = bool(torch.isfinite(norm))
-        if self.scaler.is_enabled() or finite:
+        finite = torch.isfinite(norm)
+        if self.scaler.is_enabled():
             self.scaler.step(self.optimizer)
+        elif self.asynchronous:
+            self.optimizer.found_inf = 1 - finite.float()  # the fused kernels look, and leave the weights
+            self.optimizer.step()
+        elif finite:
+            self.optimizer.step()
         self.scaler.update()
         self.optimizer.zero_grad()
         return finite

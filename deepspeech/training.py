@@ -16,9 +16,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deepspeech import distributed
+from deepspeech.batch import Batch
 from deepspeech.checkpoint import checkpoint_name, in_order, save_checkpoint
 from deepspeech.config import TrainingConfig
-from deepspeech.data import AudioDataLoader, Batch
+from deepspeech.data import AudioDataLoader
 from deepspeech.decoder import GreedyDecoder
 from deepspeech.errors import DivergedError, InputError, UnreadableError
 from deepspeech.evaluation import Evaluation, evaluate
@@ -27,11 +28,13 @@ from deepspeech.interruption import Interrupted, StopSignals
 from deepspeech.loss import too_short
 from deepspeech.model import DeepSpeech
 from deepspeech.optimizer import learning_rate, load_memory
+from deepspeech.outcomes import BatchOutcome, Outcomes
 from deepspeech.progress import Progress
 from deepspeech.save_folder import SaveFolder
 from deepspeech.step import TrainingStep
 from deepspeech.transfer import freeze
 
+READ_EVERY = 20  # steps between looks at what came of them, where each look makes the host wait
 FILES_NAMED = 20  # of the batches that stop training
 
 
@@ -68,7 +71,7 @@ class Trainer:
         if config.tensorboard and distributed.is_first():
             self.board = TensorBoard(config.log_dir, config.id, config.log_params)
         self.signals = StopSignals()
-        self.losses: list[tuple[float, list[int]]] = []  # and the utterances, since the last step
+        self.outcomes = Outcomes()  # not yet in `progress`
         self.bad_steps = 0  # in a row until now
 
     @property
@@ -130,40 +133,46 @@ class Trainer:
         self.progress.unreadable += sum(unreadable)
         self.progress.audio_seconds += sum(seconds)
         self._report_too_short(list(chain(*shorts)))
-        if not sum(utterances) and not self.losses:  # gradients of earlier batches would want averaging
+        if (
+            not sum(utterances) and not self.outcomes.batches
+        ):  # gradients of earlier batches would want averaging
             return
-        loss = self.step.backward(batch, sum(utterances), last=self._at_step()).item()
-        self.losses.append((loss, batch.indices))
-        learning = len(batch) - len(short)  # the others have no loss
-        for value, number in distributed.gather((loss, learning)):
-            if math.isfinite(value):
-                self.progress.loss += value
-                self.progress.utterances += number
+        loss = self.step.backward(batch, sum(utterances), last=self._at_step())
+        self.outcomes.add_batch(loss, len(batch) - len(short), batch.indices)
 
     def _update(self) -> None:
-        """Update the weights, unless a loss or gradient is not finite: in all processes or in none.
-
-        Raises:
-            DivergedError: That was so too often in a row.
-        """
+        """Update the weights, unless a loss or gradient is not finite: in all processes or in none."""
         progress = self.progress
         rate = learning_rate(self.config, progress.epoch, progress.batch / len(self.sampler))
-        finite = self.step.update(rate)
-        progress.skipped_steps += not finite
-        self.bad_steps = 0 if finite else self.bad_steps + 1
-        if self.bad_steps >= self.config.max_bad_steps:
-            raise DivergedError(
-                f"no finite loss or gradient in {self.bad_steps} steps in a row, last with "
-                f"{self._suspects()}; listen to these files, or lower --learning-rate"
-            )
-        self.losses.clear()
+        self.outcomes.add_step(self.step.update(rate))
+        if len(self.outcomes.steps) == (READ_EVERY if self.step.asynchronous else 1):
+            self._take_stock()
 
-    def _suspects(self) -> str:
-        """The files of the last step's batches: of those whose loss is not finite, if there are any."""
-        losses = list(chain(*distributed.gather(self.losses)))
-        bad = [indices for loss, indices in losses if not math.isfinite(loss)] or [each for _, each in losses]
+    def _take_stock(self) -> None:
+        """Learn what came of the steps since the last time, in all processes together.
+
+        Raises:
+            DivergedError: Too many in a row had no finite loss or gradient.
+        """
+        for own in zip(*distributed.gather(self.outcomes.read()), strict=True):
+            batches = list(chain(*(step.batches for step in own)))
+            for batch in batches:
+                if math.isfinite(batch.loss):
+                    self.progress.loss += batch.loss
+                    self.progress.utterances += batch.utterances
+            self.progress.skipped_steps += not own[0].finite
+            self.bad_steps = 0 if own[0].finite else self.bad_steps + 1
+            if self.bad_steps >= self.config.max_bad_steps:
+                raise DivergedError(
+                    f"no finite loss or gradient in {self.bad_steps} steps in a row, last with "
+                    f"{self._suspects(batches)}; listen to these files, or lower --learning-rate"
+                )
+
+    def _suspects(self, batches: Sequence[BatchOutcome]) -> str:
+        """The files of a step's batches: of those whose loss is not finite, if there are any."""
+        bad = [batch for batch in batches if not math.isfinite(batch.loss)] or batches
         corpus = self.train_loader.utterances.corpus
-        files = [corpus.utterances[index].audio_path for index in chain(*bad)]
+        files = [corpus.utterances[index].audio_path for batch in bad for index in batch.indices]
         more = f" and {len(files) - FILES_NAMED} more" if len(files) > FILES_NAMED else ""
         return ", ".join(files[:FILES_NAMED]) + more
 
@@ -185,6 +194,7 @@ class Trainer:
     def _finish_epoch(self) -> None:
         """Validate, write what is to be seen and kept, and move on to the next epoch."""
         self.val_loader.batch_sampler.set_epoch(0)
+        self._take_stock()
         distributed.broadcast(self.model.buffers())
         evaluation = evaluate(self.model, self.val_loader, self.decoder, stop=self._asked_to_stop)
         self._stop_if_asked()
@@ -246,6 +256,7 @@ class Trainer:
     def _save_within_epoch(self) -> None:
         every, progress = self.config.checkpoint_per_iteration, self.progress
         if every and progress.batch % every < self.config.grad_accumulation:
+            self._take_stock()
             name = checkpoint_name(progress.epoch + 1, progress.batch)
             distributed.on_first(lambda: self._save_recent(name))
         self._stop_if_asked()
@@ -260,6 +271,7 @@ class Trainer:
 
     def _save_position(self) -> str:
         """Save a checkpoint of the last step, the last of this run; returns words for the user."""
+        self._take_stock()
         if not self._at_step():  # gradients of the batches since then are lost
             self.progress.batch -= self.progress.batch % self.config.grad_accumulation
         name = checkpoint_name(self.progress.epoch + 1, self.progress.batch)

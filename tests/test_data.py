@@ -12,14 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepspeech.audio import load_audio
+from deepspeech.batch import FRAME_STEP, collate
 from deepspeech.corpus import load_corpus
 from deepspeech.data import (
-    FRAME_STEP,
     LIKE_LENGTH,
     AudioDataLoader,
     BucketingSampler,
     SpectrogramDataset,
-    collate,
 )
 from deepspeech.errors import InputError
 from deepspeech.features import Spectrogram

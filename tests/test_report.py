@@ -13,9 +13,10 @@ from conftest import load_script, tiny_model
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepspeech.batch import Batch
 from deepspeech.checkpoint import save_checkpoint
 from deepspeech.corpus import Corpus
-from deepspeech.data import Batch, SpectrogramDataset
+from deepspeech.data import SpectrogramDataset
 from deepspeech.decoder import Hypothesis
 from deepspeech.evaluation import compare
 from deepspeech.labels import Labels

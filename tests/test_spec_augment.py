@@ -7,12 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepspeech.config import AugmentConfig
-from deepspeech.spec_augment import POLICIES, Policy, spec_augment, time_warp
+from deepspeech.spec_augment import POLICIES, Policy, apply, draw, spec_augment, time_warp
 
 
 def ramp(bins: int, frames: int) -> torch.Tensor:
     """Features that tell their frame."""
     return torch.arange(1.0, frames + 1).repeat(bins, 1)
+
+
+def warp(features: torch.Tensor, centre: int, shift: int) -> torch.Tensor:
+    """Time warp of one utterance (bins, frames)."""
+    numbers = (torch.tensor([each]) for each in (features.shape[1], centre, shift))
+    return time_warp(features[None], *numbers)[0]
 
 
 def masked(features: torch.Tensor, dimension: int) -> np.ndarray:
@@ -24,7 +30,7 @@ def masked(features: torch.Tensor, dimension: int) -> np.ndarray:
 def test_time_warp_moves_a_frame_and_keeps_the_ends(frames, data):
     centre = data.draw(st.integers(1, frames - 2))
     shift = data.draw(st.integers(1 - centre, frames - 2 - centre))
-    warped = time_warp(ramp(2, frames), centre, shift)[0]
+    warped = warp(ramp(2, frames), centre, shift)[0]
     assert warped[centre + shift].item() == pytest.approx(centre + 1, abs=1e-3)
     assert (warped[0].item(), warped[-1].item()) == (1, pytest.approx(frames, abs=1e-3))
     assert (warped.diff() > 0).all()
@@ -34,7 +40,7 @@ def test_time_warp_moves_a_frame_and_keeps_the_ends(frames, data):
 
 def test_time_warp_by_nothing_changes_nothing():
     features = torch.randn(161, 50)
-    torch.testing.assert_close(time_warp(features, 20, 0), features)
+    torch.testing.assert_close(warp(features, 20, 0), features)
 
 
 def test_the_warp_parameter_bounds_how_far_frames_move():
@@ -83,3 +89,20 @@ def test_the_policies_are_those_that_can_be_asked_for():
     for name in POLICIES:
         assert AugmentConfig(spec_augment=name).spec_augment == name
     assert POLICIES["LD"] == Policy(80, 27, 2, 100, 1.0, 2)
+
+
+@pytest.mark.parametrize("name", POLICIES)
+@given(lengths=st.lists(st.integers(1, 200), min_size=1, max_size=4), seed=st.integers(0, 99))
+def test_a_batch_is_augmented_as_its_utterances_are(name, lengths, seed):
+    policy, bins = POLICIES[name], 20
+    torch.manual_seed(seed)
+    utterances = [torch.randn(bins, frames) for frames in lengths]
+    batch = torch.stack(
+        [torch.nn.functional.pad(each, (0, max(lengths) - each.shape[1])) for each in utterances]
+    )
+    drawn = [draw(policy, bins, frames, np.random.default_rng([seed, frames])) for frames in lengths]
+    together = apply(batch, torch.tensor(lengths), torch.stack(drawn), policy)
+    for row, features, frames in zip(together, utterances, lengths, strict=True):
+        alone = spec_augment(features, policy, np.random.default_rng([seed, frames]))
+        torch.testing.assert_close(row[:, :frames], alone)
+        assert not row[:, frames:].any()

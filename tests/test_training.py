@@ -276,3 +276,21 @@ def test_a_state_that_does_not_fit_is_refused(corpus, tmp_path, labels):
     del state["progress"]
     with pytest.raises(InputError, match="training state does not fit"):
         trainer.load_state_dict(state)
+
+
+@pytest.mark.parametrize("adam", [False, True])
+def test_looking_at_losses_now_and_then_changes_nothing(corpus, tmp_path, labels, adam):
+    """As on a GPU: the optimiser itself leaves the weights as they are where a gradient is not finite."""
+    losses, weights = [], []
+    for asynchronous in (False, True):
+        trainer = make_trainer(corpus, tmp_path / f"{asynchronous}", labels, epochs=1, adam=adam)
+        trainer.step.asynchronous = asynchronous
+        spoiled = iter([1.0, math.nan, 1.0])
+        layer = dict(trainer.model.named_parameters())["fc.0.module.1.weight"]
+        layer.register_hook(lambda gradient, spoiled=spoiled: gradient * next(spoiled))
+        (row,) = trainer.fit().rows
+        assert row.skipped_steps == 1
+        losses.append(row.train_loss)
+        weights.append(weights_of(trainer))
+    assert losses[0] == losses[1]
+    assert_equal(*weights)

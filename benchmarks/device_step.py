@@ -1,0 +1,318 @@
+"""Time whole training steps on a GPU, and their parts. `train_step.py --device cuda` runs this.
+
+A step takes a batch of waveforms from pinned memory: features on the device, forward pass, CTC,
+backward pass, clipping, SGD. It is compared, in the same run, with
+
+- bare: forward and backward of the recurrent layers alone, torch's own, in the row's format, on
+  full batches; nobody can be faster than that without another recurrent kernel;
+- packed: the same network in float32 with recurrent layers on packed sequences, as
+  deepspeech.pytorch has them, and features from the host; these lie ready, as if worker
+  processes had made them in time.
+
+Columns in milliseconds: step; features, conv, recurrent, CTC with the output layer, optimiser, each
+with its backward pass; wait, what a step in a row of steps takes beyond its parts without features,
+which are computed during the step before; bare. On a CPU all this runs too, for a look at it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from deepspeech import cudnn
+from deepspeech.batch import Batch, padded_size
+from deepspeech.config import ModelConfig, TrainingConfig
+from deepspeech.features import Spectrogram
+from deepspeech.model import DeepSpeech
+from deepspeech.rnn import LAYERS, Frames, RecurrentLayer
+from deepspeech.step import TrainingStep
+from deepspeech.transport import DeviceFeatures, ahead
+
+LABELS = ("_", "'", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", " ")
+RATE = 1e-6  # learning rate
+PARTS = "features", "conv", "recurrent", "ctc", "optimiser"
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, a batch, and how they are computed."""
+
+    rnn_type: str
+    batch: int
+    seconds: int
+    precision: str  # fp32, tf32 or bf16
+    hidden_layers: int = 5
+    hidden_size: int = 1024
+    recurrent: str = RecurrentLayer.on_gpu
+    channels_last: bool = False
+    compiled: bool = False
+
+    def __str__(self) -> str:
+        network = f"{self.hidden_layers} x {self.hidden_size} {self.rnn_type.upper()}"
+        extras = [self.recurrent, *["channels last"] * self.channels_last, *["compiled"] * self.compiled]
+        return f"{network}, {self.batch} x {self.seconds} s, {self.precision}, {', '.join(extras)}"
+
+    @property
+    def model(self) -> ModelConfig:
+        return ModelConfig(
+            rnn_type=self.rnn_type,
+            hidden_layers=self.hidden_layers,
+            hidden_size=self.hidden_size,
+            labels=LABELS,
+        )
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return torch.bfloat16 if self.precision == "bf16" else torch.float32
+
+
+CASES = [
+    Case(rnn_type, batch, 15, precision)
+    for rnn_type, batch, precision in itertools.product(("lstm", "gru"), (32, 64), ("fp32", "tf32", "bf16"))
+]
+BAR = Case("lstm", 64, 15, "bf16")
+MOST_OVER_BARE, LEAST_OVER_PACKED = 1.35, 1.8  # bars of that case
+TINY = [
+    Case(rnn_type, 4, 1, precision, hidden_layers=2, hidden_size=32)
+    for rnn_type, precision in itertools.product(("lstm", "gru"), ("fp32", "bf16"))
+]
+VARIANTS = [
+    *(replace(BAR, recurrent=name) for name in cudnn.VARIANTS),
+    replace(BAR, channels_last=True),
+    replace(BAR, compiled=True),
+    replace(BAR, channels_last=True, compiled=True),
+]
+
+
+class PackedLayer(RecurrentLayer):
+    """The reference: torch's own layer on a packed sequence, on a CPU too."""
+
+    def forward(self, inputs: Tensor, frames: Frames) -> Tensor:
+        if self.batch_norm is not None:
+            inputs = self.batch_norm(inputs, frames)
+        return cudnn.packed(self.rnn, inputs, frames, self._weights())
+
+
+class Stopwatch:
+    """Seconds between marks, measured on the device without stopping it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.marks: list[tuple[str, torch.cuda.Event | float]] = []
+
+    def mark(self, name: str) -> None:
+        """What began at the mark before is called `name`, and ends here."""
+        now: torch.cuda.Event | float = time.perf_counter()
+        if self.device.type == "cuda":
+            now = torch.cuda.Event(enable_timing=True)
+            now.record()
+        self.marks.append((name, now))
+
+    def seconds(self) -> dict[str, float]:
+        synchronize(self.device)
+        totals: dict[str, float] = {}
+        for (_, start), (name, end) in itertools.pairwise(self.marks):
+            passed = end - start if isinstance(end, float) else start.elapsed_time(end) / 1e3
+            totals[name] = totals.get(name, 0.0) + passed
+        return totals
+
+
+def synchronize(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def fastest(run: Callable[[], object], device: torch.device, repeats: int) -> float:
+    """Seconds of the fastest of some runs, after one to warm up."""
+    run()
+    times = []
+    for _ in range(repeats):
+        synchronize(device)
+        start = time.perf_counter()
+        run()
+        synchronize(device)
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def use_tf32(case: Case) -> None:
+    """Let float32 products round their inputs to ten bits, or not."""
+    precision = "ieee" if case.precision == "fp32" else "tf32"
+    for backend in (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn):
+        backend.fp32_precision = precision
+
+
+def make_step(case: Case, device: torch.device) -> TrainingStep:
+    torch.manual_seed(0)
+    model = DeepSpeech(case.model).train().to(device)
+    for layer in model.rnns:
+        layer.on_gpu = case.recurrent
+    if case.channels_last:
+        model.conv.to(memory_format=torch.channels_last)
+    if case.compiled:
+        model.conv.forward = torch.compile(model.conv.forward)
+    return TrainingStep(model, TrainingConfig(precision="bf16" if case.dtype == torch.bfloat16 else "fp32"))
+
+
+def make_batch(case: Case, device: torch.device) -> Batch:
+    """Waveforms of like length, as the bucketing sampler puts together: within 15 %."""
+    samples = 16000 * case.seconds
+    lengths = torch.linspace(0.85 * samples, samples, case.batch).long()
+    waveforms = 0.1 * torch.randn(case.batch, 1, samples)
+    characters = 12 * case.seconds
+    batch = Batch(
+        indices=list(range(case.batch)),
+        features=waveforms * (torch.arange(samples) < lengths[:, None, None]),
+        lengths=lengths,
+        targets=torch.randint(1, len(LABELS), (case.batch * characters,)),
+        target_lengths=torch.full((case.batch,), characters),
+        duration=float(lengths.sum()) / 16000,
+    )
+    return batch.pin_memory() if device.type == "cuda" else batch
+
+
+def host_features(batch: Batch, device: torch.device) -> Batch:
+    """What worker processes would have made of the waveforms, one after the other."""
+    spectrogram = Spectrogram()
+    rows = [
+        spectrogram(row[:, :length])[0][0]
+        for row, length in zip(batch.features, batch.lengths.tolist(), strict=True)
+    ]
+    lengths = torch.tensor([row.shape[1] for row in rows])
+    size = padded_size(lengths)
+    features = torch.stack([nn.functional.pad(row, (0, size - row.shape[1])) for row in rows])
+    batch = replace(batch, features=features, lengths=lengths)
+    return batch.pin_memory() if device.type == "cuda" else batch
+
+
+def run_steps(
+    step: TrainingStep, batch: Batch, prepare: Callable[[Batch], Batch], device: torch.device, steps: int
+) -> None:
+    """Steps in a row, each batch prepared during the step before."""
+    for ready in ahead(itertools.repeat(batch, steps), prepare, device):
+        step.backward(ready, len(ready))
+        step.update(RATE)
+
+
+def part_seconds(
+    step: TrainingStep, batch: Batch, features: DeviceFeatures, device: torch.device, steps: int
+) -> dict[str, float]:
+    """Seconds of each part of a step, its backward pass included."""
+    watch, model = Stopwatch(device), step.model
+
+    def forward_ends(name: str, gradient_belongs_to: str) -> Callable[..., None]:
+        def mark(module: nn.Module, inputs: object, output: Tensor | tuple[Tensor, ...]) -> None:
+            watch.mark(name)
+            first = output if isinstance(output, Tensor) else output[0]
+            first.register_hook(lambda gradient: watch.mark(gradient_belongs_to))
+
+        return mark
+
+    hooks = [
+        model.conv.register_forward_hook(forward_ends("conv", "recurrent")),
+        model.rnns[-1].register_forward_hook(forward_ends("recurrent", "ctc")),
+    ]
+    for _ in range(steps):
+        watch.mark("rest")
+        ready = features(batch)
+        watch.mark("features")
+        step.backward(ready, len(ready))
+        watch.mark("conv")  # the convolutions' gradients come last
+        step.update(RATE)
+        watch.mark("optimiser")
+    for hook in hooks:
+        hook.remove()
+    return {name: watch.seconds()[name] / steps for name in PARTS}
+
+
+def make_bare(case: Case, inputs: int, device: torch.device) -> Callable[[], None]:
+    """Forward and backward pass of torch's recurrent layers by themselves."""
+    sizes = [inputs, *[case.hidden_size] * (case.hidden_layers - 1)]
+    layers = [LAYERS[case.rnn_type](size, case.hidden_size, bidirectional=True) for size in sizes]
+    layers = nn.ModuleList(layers).to(device, case.dtype)
+    frames = 50 * case.seconds + 1
+    batch = torch.randn(frames, case.batch, inputs, device=device, dtype=case.dtype, requires_grad=True)
+    gradient = torch.randn(frames, case.batch, case.hidden_size, device=device, dtype=case.dtype)
+
+    def run() -> None:
+        hidden = batch
+        for layer in layers:
+            hidden = layer(hidden)[0].unflatten(2, (2, -1)).sum(2)
+        hidden.backward(gradient)
+        batch.grad = None
+        layers.zero_grad()
+
+    return run
+
+
+def packed_seconds(case: Case, batch: Batch, device: torch.device, repeats: int, steps: int) -> float:
+    """Seconds of a step of the reference."""
+    reference = replace(case, precision="fp32", channels_last=False, compiled=False)
+    use_tf32(reference)
+    step = make_step(reference, device)
+    for layer in step.model.rnns:
+        layer.__class__ = PackedLayer
+    ready = host_features(batch, device)
+
+    def run() -> None:
+        run_steps(step, ready, lambda each: each.to(device), device, steps)
+
+    return fastest(run, device, repeats) / steps
+
+
+def measure(case: Case, device: torch.device, repeats: int, steps: int) -> bool:
+    """Print the row of a case; returns whether it passes its bars."""
+    batch = make_batch(case, device)
+    packed = packed_seconds(case, batch, device, repeats, steps)
+    use_tf32(case)
+    step, features = make_step(case, device), DeviceFeatures(case.model.features).to(device)
+    bare = fastest(make_bare(case, step.model.rnns[0].rnn.input_size, device), device, repeats)
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
+    whole = fastest(lambda: run_steps(step, batch, features, device, steps), device, repeats) / steps
+    memory = f"{torch.cuda.max_memory_allocated(device) / GIB:.1f}" if device.type == "cuda" else "-"
+    parts = part_seconds(step, batch, features, device, steps)
+    wait = max(whole - sum(parts.values()) + parts["features"], 0.0)
+    numbers = [whole, *parts.values(), wait, bare]
+    verdict, passed = "", True
+    if case == BAR and device.type == "cuda":
+        passed = whole <= MOST_OVER_BARE * bare and packed >= LEAST_OVER_PACKED * whole
+        verdict = f"<= {MOST_OVER_BARE}, >= {LEAST_OVER_PACKED}: {'passed' if passed else 'MISSED'}"
+    print(
+        f"{case!s:<52} {batch.duration / whole:8.0f} {memory:>6} "
+        + " ".join(f"{1e3 * number:9.1f}" for number in numbers)
+        + f" {whole / bare:7.2f} {packed / whole:7.2f}  {verdict}",
+        flush=True,
+    )
+    return passed
+
+
+def cases(arguments: argparse.Namespace) -> Iterator[Case]:
+    chosen = TINY if arguments.tiny else VARIANTS if arguments.variants else CASES
+    for case in chosen:
+        if arguments.only in str(case):
+            yield case
+
+
+def main(arguments: argparse.Namespace) -> int:
+    device = torch.device(arguments.device)
+    if device.type == "cuda":
+        driver = torch.cuda.get_device_properties(device)
+        print(f"{driver.name}, CUDA {torch.version.cuda}, cuDNN {torch.backends.cudnn.version()}")
+    print(f"torch {torch.__version__}; times in ms, peak memory in GiB")
+    names = ["step", *PARTS, "wait", "bare"]
+    print(
+        f"{'':<52} {'audio-s/s':>8} {'memory':>6} {' '.join(f'{name:>9}' for name in names)} "
+        f"{'/ bare':>7} {'packed':>7}"
+    )
+    steps = 1 if arguments.tiny else 10
+    results = [measure(case, device, arguments.repeats, steps) for case in cases(arguments)]
+    return int(arguments.check and not all(results))

@@ -29,7 +29,7 @@ from deepspeech.data import Batch
 from deepspeech.device import keep_freed_memory, number_format
 from deepspeech.loss import ctc_losses
 from deepspeech.model import DeepSpeech
-from deepspeech.rnn import Frames, RecurrentLayer
+from deepspeech.rnn import Frames, RecurrentLayer, State
 
 LABELS = ("_", "'", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", " ")
 
@@ -65,10 +65,10 @@ CASES = (
 class PackedLayer(RecurrentLayer):
     """The reference: torch's own layer on a packed sequence."""
 
-    def forward(self, inputs: Tensor, frames: Frames) -> Tensor:
+    def forward(self, inputs: Tensor, frames: Frames, state: State | None = None) -> tuple[Tensor, State]:
         if self.batch_norm is not None:
             inputs = self.batch_norm(inputs, frames)
-        return self._packed(inputs, frames)
+        return self._packed(inputs, frames, state or self.start(len(frames.lengths)))
 
 
 def make_model(case: Case, packed: bool) -> DeepSpeech:

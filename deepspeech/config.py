@@ -33,6 +33,11 @@ class FeatureConfig(Options):
     window_size: float = option(0.02, "STFT window in seconds", POSITIVE)
     window_stride: float = option(0.01, "STFT stride in seconds", POSITIVE)
     window: str = option("hamming", "STFT window function", one_of("hamming", "hann", "blackman", "bartlett"))
+    normalize: str = option(
+        "utterance",
+        "mean and deviation of the whole utterance, or running: of the frames so far, as streaming needs",
+        one_of("utterance", "running"),
+    )
     periodic: bool = True  # False in models of deepspeech.pytorch, whose windows are symmetric
 
     def __post_init__(self) -> None:
@@ -68,6 +73,21 @@ class ModelConfig(Options):
     lookahead_context: int = option(20, "frames the lookahead convolution sees, its own included", POSITIVE)
     labels: tuple[str, ...] = ()
     features: FeatureConfig = FeatureConfig()
+
+    def require_streaming(self) -> None:
+        """Nothing, if the model can read audio as it comes.
+
+        Raises:
+            InputError: It cannot: says why, and what to train.
+        """
+        reasons = ["reads every utterance backwards, too"] if self.bidirectional else []
+        if self.features.normalize != "running":
+            reasons.append("normalises by the statistics of whole utterances")
+        if reasons:
+            raise InputError(
+                f"the model cannot stream: it {' and '.join(reasons)}; "
+                "train one with --no-bidirectional --normalize running"
+            )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -309,3 +309,13 @@ class TranscriptConfig(Options):
     align: str | None = option(
         None, "file with the transcript of the audio: tell its times instead of transcribing"
     )
+
+
+@dataclass(frozen=True)
+class StreamConfig(Options):
+    """Streaming"""
+
+    stream: bool = option(False, "transcribe one file as it comes, telling the text so far; - reads from a pipe")
+    sample_rate: int = option(16000, "of raw samples from a pipe, in Hz; a WAV header tells its own", POSITIVE)
+    channels: int = option(1, "of raw samples from a pipe, which are 16-bit, little-endian", POSITIVE)
+    real_time: bool = option(False, "read a file no faster than it was spoken")

@@ -64,10 +64,10 @@ class Beam:
         bonus = [prefix.bonus for prefix in self.prefixes]
         return self.prefixes[int(np.argmax(np.logaddexp(self.blank, self.label) + bonus))]
 
-    def within(self, begin: Prefix) -> Beam:
-        """Only the prefixes that begin with that one."""
-        kept = [index for index, each in enumerate(self.prefixes) if begin in (each, *each.nodes)]
-        return Beam([self.prefixes[index] for index in kept], self.blank[kept], self.label[kept])
+    def only(self, prefix: Prefix) -> Beam:
+        """A beam of this prefix alone."""
+        place = [self.prefixes.index(prefix)]
+        return Beam([prefix], self.blank[place], self.label[place])
 
 
 class PrefixSearch:

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deepspeech.beam_stream import NONE, BeamStream
+from deepspeech.beam_stream import COMMIT, NONE, BeamStream
 from deepspeech.decoder import Hypothesis
 from deepspeech.prefix_search import PrefixSearch
+
+HELD_BACK = COMMIT // 2  # frames
 
 
 class PrefixStream(BeamStream):
@@ -38,19 +40,24 @@ class PrefixStream(BeamStream):
         return self.beam.best().ids
 
     def commit(self, forced: bool) -> None:
-        """See `BeamStream.commit`. The last prefix that all share becomes the root of their tree."""
+        """See `BeamStream.commit`. The last prefix that is committed becomes the root of the tree.
+
+        Labels are held back for half a second, because those behind them may still move them.
+        """
         best = self.beam.best()
         if forced:
-            self.beam = self.beam.within(best)
+            self.beam = self.beam.only(best)
         paths = [prefix.nodes for prefix in self.beam.prefixes]
         shared = [nodes[0] for nodes in zip(*paths, strict=False) if len(set(map(id, nodes))) == 1]
-        if shared:
-            offsets = self.align(best.ids)[: len(shared)]
-            self.append([node.label for node in shared], offsets)
-            shared[-1].parent = None
-        if shared or forced:
+        offsets = self.align(best.ids)[: len(shared)] if shared else []
+        latest = self.frames if forced else self.frames - HELD_BACK
+        settled = [node for node, offset in zip(shared, offsets, strict=True) if offset <= latest]
+        if settled:
+            self.append([node.label for node in settled], offsets)
+            settled[-1].parent = None
+        if settled or forced:
             self.anchor = [] if forced else [self.last]
-            begin = self.frames if forced else offsets[-1]
+            begin = self.frames if forced else offsets[len(settled) - 1]
             self.heard = self.heard[begin - self.begin :].copy()
             self.begin = begin
 

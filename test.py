@@ -6,8 +6,6 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-import torch
-
 from deepspeech import cli
 from deepspeech.checkpoint import check_writable, load_model
 from deepspeech.config import DecoderConfig, EvaluationConfig, InferenceConfig
@@ -15,7 +13,7 @@ from deepspeech.corpus import load_corpus
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.decoder import make_decoder
 from deepspeech.device import inference_device, inference_format
-from deepspeech.evaluation import evaluate
+from deepspeech.evaluation import evaluate, evaluate_streams
 from deepspeech.recognizer import Recognizer
 from deepspeech.report import Reliability, write_report
 from deepspeech.saved_output import SavedOutput
@@ -46,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     reliability, saved = Reliability(dataset), SavedOutput(model.labels)
     observers = [reliability.observe] if data.report else []
     observers += [saved.observe] if data.save_output else []
-    with torch.inference_mode():
+    if data.stream:
+        evaluation = evaluate_streams(Recognizer(model, decoder, dtype), dataset, data.skip_faulty)
+    else:
         evaluation = evaluate(model, loader, decoder, dtype, observers=observers)
     if data.save_output:
         saved.write(data.save_output)

@@ -293,6 +293,13 @@ class EvaluationConfig(Options):
     save_output: str | None = option(None, "file for the network's output, to tune beam search with")
     output: str | None = option(None, "CSV of references, hypotheses and error counts to write")
     report: str | None = option(None, "HTML page on the errors to write")
+    stream: bool = option(False, "transcribe as it will be live, a tenth of a second at a time")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stream and (self.report or self.save_output):
+            flag = "--report" if self.report else "--save-output"
+            raise InputError(f"{flag}: is of whole utterances; leave out --stream")
 
 
 @dataclass(frozen=True)
@@ -315,7 +322,18 @@ class TranscriptConfig(Options):
 class StreamConfig(Options):
     """Streaming"""
 
-    stream: bool = option(False, "transcribe one file as it comes, telling the text so far; - reads from a pipe")
-    sample_rate: int = option(16000, "of raw samples from a pipe, in Hz; a WAV header tells its own", POSITIVE)
+    stream: bool = option(
+        False, "transcribe one file as it comes, telling the text so far; - reads from a pipe"
+    )
+    sample_rate: int = option(
+        16000, "of raw samples from a pipe, in Hz; a WAV header tells its own", POSITIVE
+    )
     channels: int = option(1, "of raw samples from a pipe, which are 16-bit, little-endian", POSITIVE)
     real_time: bool = option(False, "read a file no faster than it was spoken")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("sample_rate", "channels", "real_time"):
+            entry = type(self).__dataclass_fields__[name]
+            if not self.stream and getattr(self, name) != entry.default:
+                raise InputError(f"{flag_names(entry)[0]}: has no effect without --stream; add it")

@@ -110,14 +110,14 @@ class Recognizer:
     def latency(self) -> float:
         """Seconds from a sound to the moment when a stream can write it, at the earliest.
 
-        An output frame waits for the last sample that it sees. Each layer makes it wait for the
-        frames of its window that lie ahead, the last one half of the STFT's window.
+        An output frame waits for the last sample that it sees, by way of the inputs that the
+        lookahead, both convolutions and the STFT see ahead.
         """
-        frames = 0  # that an output frame sees ahead, at the rate of each layer in turn
+        ahead = 0  # inputs of a layer that an output frame sees behind its own time; at last samples
         layers = [self.spectrogram.frames, *self.model.conv.time, self.model.lookahead[0].time]
         for window in reversed(layers):
-            frames = frames * window.stride + window.size - 1 - window.before
-        return (frames + 1) / self.model.config.features.sample_rate
+            ahead = ahead * window.stride + window.size - 1 - window.before
+        return (ahead + 1) / self.model.config.features.sample_rate
 
     def seconds(self, offset: int) -> float:
         """When an output frame, as in `Hypothesis.offsets`, begins."""

@@ -14,6 +14,7 @@ from deepspeech.errors import InputError
 if TYPE_CHECKING:
     from deepspeech.recognizer import Recognizer
 
+RATES = 1000, 768_000  # Hz of what can be resampled
 PIECE = 10.0  # seconds that the network sees at a time, at most, so that long chunks need little memory
 
 
@@ -46,6 +47,7 @@ class Stream:
         self._decoder = self.recognizer.decoder.stream()
         self._resampler: soxr.ResampleStream | None = None
         self._rate = self.sample_rate
+        self._partial = Partial("", "")
 
     def feed(self, samples: np.ndarray, sample_rate: int | None = None) -> Partial:
         """Go on.
@@ -58,9 +60,12 @@ class Stream:
             The text so far, and which part of it stays.
 
         Raises:
-            InputError: The samples are not mono numbers; the utterance can go on without them.
+            InputError: The samples are not mono numbers, or their rate is no audio's; the utterance
+                can go on without them.
         """
         samples, rate = checked(samples), sample_rate or self.sample_rate
+        if not RATES[0] <= rate <= RATES[1]:
+            raise InputError(f"stream: audio of {rate} Hz; give {RATES[0]} to {RATES[1]} Hz")
         self.seconds += len(samples) / rate
         if rate != self._rate:
             self._advance(self._resampled(samples[:0], last=True))
@@ -86,17 +91,18 @@ class Stream:
     @torch.inference_mode()
     def _advance(self, samples: np.ndarray, final: bool = False) -> Partial:
         recognizer, size = self.recognizer, int(PIECE * self.sample_rate)
-        partial = Partial("", "")
         for start in range(0, max(len(samples), 1), size):
             piece = torch.from_numpy(samples[start : start + size])[None].to(recognizer.device)
             ends = final and start + size >= len(samples)
             features, lengths, self._heard = recognizer.spectrogram.forward_chunk(
                 piece, None, self._heard, ends
             )
+            if not features.shape[2]:
+                continue
             with recognizer.autocast():
                 log_probs, _, self._seen = recognizer.model.forward_chunk(features, lengths, self._seen, ends)
-            partial = self._decoder.feed(log_probs[0].cpu().numpy())
-        return partial
+            self._partial = self._decoder.feed(log_probs[0].cpu().numpy())
+        return self._partial
 
 
 def checked(samples: np.ndarray) -> np.ndarray:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepspeech import Recognizer, load_model
+from deepspeech.beam_stream import COMMIT, HORIZON
 from deepspeech.config import DecoderConfig, FeatureConfig
 from deepspeech.decoder import make_decoder
 from deepspeech.errors import InputError
@@ -173,7 +174,7 @@ def test_ten_minutes_of_silence_cost_no_more_than_one(labels):
         parts = [stream._heard.held, stream._heard.sums, *stream._seen.conv, stream._seen.lookahead]
         parts += [part for state in stream._seen.rnns for part in state]
         sizes.append(sum(part.numel() for part in parts))
-        assert stream._decoder.frames - stream._decoder.begin < 1500
+        assert stream._decoder.frames - stream._decoder.begin < HORIZON + COMMIT
     assert len(set(sizes)) == 1
     assert np.isfinite(stream.finish().score)
     assert partial.text == partial.text.strip()

@@ -59,11 +59,11 @@ def test_chunks_change_nothing_and_what_is_committed_stays(decoder, frames, size
 
 
 def test_commitments_change_neither_texts_nor_scores(decoder, monkeypatch):
-    log_probs = outputs(400, seed=3)
+    log_probs = outputs(400, seed=3, sharpness=1.0)
     stream = decoder.stream()
     stream.advance(log_probs)
-    assert len(stream.text) > 50
-    assert stream.frames - stream.begin < 300
+    assert len(stream.text) > 20
+    assert stream.begin > 100
     found = stream.finish()
     monkeypatch.setattr(beam_stream, "COMMIT", 10**9)
     expected = decoder.read(log_probs)

@@ -16,7 +16,8 @@ from deepspeech.corpus import load_corpus
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.decoder import make_decoder
 from deepspeech.device import inference_device, inference_format
-from deepspeech.evaluation import Evaluation, evaluate
+from deepspeech.errors import InputError
+from deepspeech.evaluation import Evaluation, evaluate, evaluate_streams
 from deepspeech.recognizer import Recognizer
 from deepspeech.report import Reliability, write_report
 from deepspeech.saved_output import SavedOutput
@@ -26,6 +27,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     distributed.join()
     arguments = cli.parse(argv, __doc__, EvaluationConfig, InferenceConfig, DecoderConfig)
     data, inference = arguments.make(EvaluationConfig), arguments.make(InferenceConfig)
+    if data.stream and distributed.size() > 1:
+        raise InputError("--stream: runs in one process; start test.py without torchrun")
     for name in ("output", "report", "save_output"):
         if path := getattr(data, name):
             folder, flag = os.path.dirname(path) or ".", f"--{name.replace('_', '-')}"
@@ -54,8 +57,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     loader = AudioDataLoader(dataset, sampler, data.num_workers, data.skip_faulty, device)
     reliability, saved = Reliability(dataset), SavedOutput(model.labels)
     observing = ([reliability] if data.report else []) + ([saved] if data.save_output else [])
-    with torch.inference_mode():
-        evaluation = evaluate(model, loader, decoder, dtype, observers=[each.observe for each in observing])
+    if data.stream:
+        evaluation = evaluate_streams(Recognizer(model, decoder, dtype), dataset, data.skip_faulty)
+    else:
+        observers = [each.observe for each in observing]
+        with torch.inference_mode():
+            evaluation = evaluate(model, loader, decoder, dtype, observers=observers)
     for each in observing:
         each.gather()
 

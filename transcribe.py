@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from deepspeech import cli, formats
 from deepspeech.alignment import ForcedAligner
 from deepspeech.checkpoint import load_model
-from deepspeech.config import DecoderConfig, InferenceConfig, TranscriptConfig
+from deepspeech.config import DecoderConfig, InferenceConfig, StreamConfig, TranscriptConfig
 from deepspeech.decoder import description, make_decoder
 from deepspeech.device import inference_device, inference_format
 from deepspeech.errors import InputError
+from deepspeech.live import transcribe_live
 from deepspeech.manifest import read_transcript
 from deepspeech.recognizer import Recognizer
 from deepspeech.words import Transcript
@@ -25,12 +26,17 @@ SUBTITLES = {"srt": formats.srt, "vtt": formats.vtt}
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = cli.parse(
-        argv, __doc__, TranscriptConfig, InferenceConfig, DecoderConfig, extend=add_arguments
+        argv, __doc__, TranscriptConfig, StreamConfig, InferenceConfig, DecoderConfig, extend=add_arguments
     )
     output, inference = arguments.make(TranscriptConfig), arguments.make(InferenceConfig)
     files = [*arguments.values.get("files", ()), *arguments.values.get("audio_path", ())]
     if not files:
         raise InputError("no audio file; give one or more")
+    streaming = arguments.make(StreamConfig)
+    if streaming.stream and (len(files) > 1 or output != TranscriptConfig()):
+        raise InputError(
+            "--stream: transcribes one file, to its own lines of text; leave out what asks for more"
+        )
     if len(files) > 1 and (output.align or output.format in SUBTITLES):
         flag = "--align" if output.align else f"--format {output.format}"
         raise InputError(f"{flag}: {len(files)} audio files; give one at a time")
@@ -41,6 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         decoder = make_decoder(arguments.make(DecoderConfig), model.labels)
     recognizer = Recognizer(model, decoder, inference_format(inference.half, device))
+    if streaming.stream:
+        transcribe_live(recognizer, files[0], streaming)
+        return 0
     for file in files:
         sys.stdout.write(render(recognizer, file, output, inference))
         sys.stdout.flush()

@@ -77,7 +77,7 @@ def decoding(one: BeamCTCDecoder, two: BeamCTCDecoder, batch: Tensor, name: str)
     emissions = np.ascontiguousarray(batch[0].numpy())
 
     def bare_engine() -> object:
-        return one._search.decoder.decode(emissions.ctypes.data, *emissions.shape)
+        return one.stream().decoder.decode(emissions.ctypes.data, *emissions.shape)
 
     def ours(decoder: BeamCTCDecoder, count: int) -> Callable[[], object]:
         return lambda: decoder.decode(batch[:count], lengths[:count])

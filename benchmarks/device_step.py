@@ -30,7 +30,7 @@ from deepspeech.batch import Batch, padded_size
 from deepspeech.config import ModelConfig, TrainingConfig
 from deepspeech.features import Spectrogram
 from deepspeech.model import DeepSpeech
-from deepspeech.rnn import LAYERS, Frames, RecurrentLayer
+from deepspeech.rnn import LAYERS, Frames, RecurrentLayer, State
 from deepspeech.step import TrainingStep
 from deepspeech.transport import DeviceFeatures, ahead
 
@@ -94,10 +94,11 @@ VARIANTS = [
 class PackedLayer(RecurrentLayer):
     """The reference: torch's own layer on a packed sequence, on a CPU too."""
 
-    def forward(self, inputs: Tensor, frames: Frames) -> Tensor:
+    def forward(self, inputs: Tensor, frames: Frames, state: State | None = None) -> tuple[Tensor, State]:
         if self.batch_norm is not None:
             inputs = self.batch_norm(inputs, frames)
-        return cudnn.packed(self.rnn, inputs, frames, self._weights())
+        state = state or self.start(len(frames.lengths))
+        return cudnn.packed(self.rnn, inputs, frames, self._weights(), state)
 
 
 class Stopwatch:

@@ -33,6 +33,11 @@ class FeatureConfig(Options):
     window_size: float = option(0.02, "STFT window in seconds", POSITIVE)
     window_stride: float = option(0.01, "STFT stride in seconds", POSITIVE)
     window: str = option("hamming", "STFT window function", one_of("hamming", "hann", "blackman", "bartlett"))
+    normalize: str = option(
+        "utterance",
+        "mean and deviation of the whole utterance, or running: of the frames so far, as streaming needs",
+        one_of("utterance", "running"),
+    )
     periodic: bool = True  # False in models of deepspeech.pytorch, whose windows are symmetric
 
     def __post_init__(self) -> None:
@@ -68,6 +73,21 @@ class ModelConfig(Options):
     lookahead_context: int = option(20, "frames the lookahead convolution sees, its own included", POSITIVE)
     labels: tuple[str, ...] = ()
     features: FeatureConfig = FeatureConfig()
+
+    def require_streaming(self) -> None:
+        """Nothing, if the model can read audio as it comes.
+
+        Raises:
+            InputError: It cannot: says why, and what to train.
+        """
+        reasons = ["reads every utterance backwards, too"] if self.bidirectional else []
+        if self.features.normalize != "running":
+            reasons.append("normalises by the statistics of whole utterances")
+        if reasons:
+            raise InputError(
+                f"the model cannot stream: it {' and '.join(reasons)}; "
+                "train one with --no-bidirectional --normalize running"
+            )
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
@@ -304,6 +324,13 @@ class EvaluationConfig(Options):
     save_output: str | None = option(None, "file for the network's output, to tune beam search with")
     output: str | None = option(None, "CSV of references, hypotheses and error counts to write")
     report: str | None = option(None, "HTML page on the errors to write")
+    stream: bool = option(False, "transcribe as it will be live, a tenth of a second at a time")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stream and (self.report or self.save_output):
+            flag = "--report" if self.report else "--save-output"
+            raise InputError(f"{flag}: is of whole utterances; leave out --stream")
 
 
 @dataclass(frozen=True)
@@ -320,3 +347,24 @@ class TranscriptConfig(Options):
     align: str | None = option(
         None, "file with the transcript of the audio: tell its times instead of transcribing"
     )
+
+
+@dataclass(frozen=True)
+class StreamConfig(Options):
+    """Streaming"""
+
+    stream: bool = option(
+        False, "transcribe one file as it comes, telling the text so far; - reads from a pipe"
+    )
+    sample_rate: int = option(
+        16000, "of raw samples from a pipe, in Hz; a WAV header tells its own", POSITIVE
+    )
+    channels: int = option(1, "of raw samples from a pipe, which are 16-bit, little-endian", POSITIVE)
+    real_time: bool = option(False, "read a file no faster than it was spoken")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("sample_rate", "channels", "real_time"):
+            entry = type(self).__dataclass_fields__[name]
+            if not self.stream and getattr(self, name) != entry.default:
+                raise InputError(f"{flag_names(entry)[0]}: has no effect without --stream; add it")

@@ -26,6 +26,28 @@ class Hypothesis:
     lm_score: float = 0.0  # log-probability by the language model, before its weight
 
 
+@dataclass(frozen=True)
+class Partial:
+    """What a stream has read so far."""
+
+    committed: str  # stays as it is, whatever comes
+    tentative: str  # what stands behind it for now
+
+    @property
+    def text(self) -> str:
+        return self.committed + self.tentative
+
+
+class DecoderStream(Protocol):
+    """Decodes one utterance as it comes, to the same texts as a `Decoder` the whole."""
+
+    def feed(self, log_probs: np.ndarray) -> Partial:
+        """Go on with (frames, labels) float32, perhaps no frames."""
+
+    def finish(self) -> list[Hypothesis]:
+        """Hypotheses, best first. Nothing can be fed after this."""
+
+
 class Decoder(Protocol):
     """Turns the output of a network into text."""
 
@@ -36,6 +58,9 @@ class Decoder(Protocol):
             log_probs: (batch, frames, labels).
             lengths: (batch,) int64 valid frames.
         """
+
+    def stream(self) -> DecoderStream:
+        """Begin to decode an utterance as it comes."""
 
 
 def make_decoder(config: DecoderConfig, labels: Labels) -> Decoder:
@@ -86,6 +111,39 @@ class GreedyDecoder:
         ids = torch.where(begins, ids, -1).cpu().numpy()  # the one transfer of a batch
         return [[self._hypothesis(row, score)] for row, score in zip(ids, scores.tolist(), strict=True)]
 
+    def stream(self) -> GreedyStream:
+        """Begin to decode an utterance as it comes."""
+        return GreedyStream(self.labels)
+
     def _hypothesis(self, ids: np.ndarray, score: float) -> Hypothesis:
         offsets = np.flatnonzero(ids >= 0)
         return Hypothesis(self.labels.decode(ids[offsets].tolist()), offsets.tolist(), score, score)
+
+
+class GreedyStream:
+    """Greedy decoding of one utterance as it comes. All that it writes stays.
+
+    Args:
+        labels: What the network writes.
+    """
+
+    def __init__(self, labels: Labels) -> None:
+        self.labels = labels
+        self.last = labels.blank  # label of the last frame
+        self.frames, self.score, self.text = 0, 0.0, ""
+        self.offsets: list[int] = []
+
+    def feed(self, log_probs: np.ndarray) -> Partial:
+        """See `DecoderStream.feed`."""
+        ids = log_probs.argmax(axis=1)
+        begins = (ids != self.labels.blank) & (ids != np.append(self.last, ids[:-1]))
+        self.text += self.labels.decode(ids[begins].tolist())
+        self.offsets += (np.flatnonzero(begins) + self.frames).tolist()
+        self.score += float(log_probs.max(axis=1, initial=-np.inf).sum())
+        self.frames += len(ids)
+        self.last = ids[-1] if len(ids) else self.last
+        return Partial(self.text, "")
+
+    def finish(self) -> list[Hypothesis]:
+        """See `DecoderStream.finish`."""
+        return [Hypothesis(self.text, self.offsets, self.score, self.score)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -16,11 +17,13 @@ from tqdm import tqdm
 from deepspeech import distributed
 from deepspeech.batch import Batch
 from deepspeech.checkpoint import write_atomic
-from deepspeech.data import AudioDataLoader
+from deepspeech.data import AudioDataLoader, SpectrogramDataset
 from deepspeech.decoder import Decoder, Hypothesis
+from deepspeech.errors import InputError
 from deepspeech.loss import ctc_losses
 from deepspeech.metrics import ErrorCounts, char_errors, word_errors
 from deepspeech.model import DeepSpeech
+from deepspeech.recognizer import Recognizer
 
 # Sees every batch with its log_probs (batch, frames, labels), their lengths and the hypotheses
 Observer = Callable[[Batch, Tensor, Tensor, list[list[Hypothesis]]], None]
@@ -126,6 +129,37 @@ def evaluate(
         loss=sum(loss for _, loss in ordered) / max(len(ordered), 1),
         unreadable=sum(number for _, number in everyone),
     )
+
+
+def evaluate_streams(
+    recognizer: Recognizer, dataset: SpectrogramDataset, skip_faulty: bool = False, seconds: float = 0.1
+) -> Evaluation:
+    """Transcribe every utterance of a dataset as a stream and compare; without a loss.
+
+    Args:
+        recognizer: Its model must be able to stream.
+        dataset: Without augmentation.
+        skip_faulty: Count utterances that cannot be read instead of raising.
+        seconds: How much of an utterance comes at a time.
+
+    Raises:
+        InputError: The model cannot stream, or an utterance cannot be read.
+    """
+    stream, results, unreadable = recognizer.stream(), [], 0
+    size = int(seconds * stream.sample_rate)
+    for index in tqdm(range(len(dataset)), "Streaming", unit="utterance", leave=False):
+        try:
+            waveform = dataset.corpus.load_audio(index, stream.sample_rate)
+        except InputError:
+            if not skip_faulty:
+                raise
+            unreadable += 1
+            continue
+        for start in range(0, len(waveform), size):
+            stream.feed(waveform[start : start + size])
+        path = dataset.corpus.utterances[index].audio_path
+        results.append(compare(path, dataset.reference(index), " ".join(stream.finish().text.split())))
+    return Evaluation(results, math.nan, unreadable)
 
 
 def compare(audio_path: str, reference: str, hypothesis: str) -> Result:

@@ -102,7 +102,8 @@ def _features(sound: Mapping[str, Any]) -> FeatureConfig:
         window_size=seconds("window_size"),
         window_stride=seconds("window_stride"),
         window=sound.get("window", defaults.window),
-        periodic=bool(sound.get("periodic", False)),  # a key of `export`, which the original ignores
+        normalize=sound.get("normalize", "utterance"),  # like "periodic" a key of `export`, which the
+        periodic=bool(sound.get("periodic", False)),  # original ignores
     )
 
 
@@ -145,6 +146,7 @@ def export(config: ModelConfig, state_dict: Mapping[str, Tensor], training: Mapp
             "window_size": features.window_size,
             "window_stride": features.window_stride,
             "window": features.window,
+            "normalize": features.normalize,
             "periodic": features.periodic,
             **NOISE,
         },
@@ -183,6 +185,8 @@ def caveats(config: ModelConfig) -> list[str]:
     found = []
     if config.features.periodic:
         found.append("its window is periodic, the original's symmetric: features differ slightly")
+    if config.features.normalize == "running":
+        found.append("its features are normalised frame by frame, the original's per utterance: texts differ")
     if config.labels.index("_") != 0:
         found.append("its blank is not the first label: the original transcribes with it, but cannot train")
     if not config.bidirectional and config.lookahead_context != CONTEXT:

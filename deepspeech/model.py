@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 from deepspeech.config import ModelConfig
 from deepspeech.labels import Labels
 from deepspeech.rnn import Frames, MaskedBatchNorm, RecurrentLayer
+from deepspeech.rnn import State as RecurrentState
 from deepspeech.windowing import Window
 
 CHANNELS = 32
+
+
+@dataclass(frozen=True)
+class State:
+    """What the next chunk of features needs from those before, for every layer; None at the start."""
+
+    conv: tuple[Tensor | None, Tensor | None] = (None, None)  # last inputs of both (..., frames)
+    rnns: tuple[RecurrentState, ...] | None = None
+    lookahead: Tensor | None = None  # last inputs (batch, size, frames)
 
 
 class DeepSpeech(nn.Module):
@@ -52,16 +65,49 @@ class DeepSpeech(nn.Module):
         Returns:
             float32 log-probabilities (batch, frames, labels) and int64 frame counts (batch,).
         """
-        hidden, lengths = self.conv(features, lengths)  # (batch, channels, bins, frames)
-        hidden = hidden.flatten(1, 2).permute(2, 0, 1)  # (frames, batch, size)
+        log_probs, lengths, _ = self.forward_chunk(features, lengths)
+        return log_probs, lengths
+
+    def forward_chunk(
+        self, features: Tensor, lengths: Tensor | None = None, state: State | None = None, final: bool = True
+    ) -> tuple[Tensor, Tensor, State]:
+        """Run the network over the next chunk of a batch; offline is one final chunk.
+
+        Args:
+            features: (batch, bins, frames).
+            lengths: (batch,) int64 valid frames; None, as for all chunks but the final one, means
+                that all are full.
+            state: What the chunk before returned; None at the start.
+            final: Whether the utterances end with this chunk.
+
+        Returns:
+            float32 log-probabilities (batch, frames, labels) of the frames that are complete now,
+            perhaps none; int64 frame counts (batch,); the state for the next chunk.
+
+        Raises:
+            InputError: There are several chunks, and the model cannot stream.
+        """
+        if state is not None or not final:
+            self.config.require_streaming()
+        if lengths is None:
+            lengths = torch.full((len(features),), features.shape[2], device=features.device)
+        state = state or State()
+        hidden, lengths, conv = self.conv(features, lengths, state.conv, final)  # (batch, ..., frames)
+        hidden = hidden.flatten(1, 2).permute(2, 0, 1).contiguous()  # (frames, batch, size)
         frames = Frames(lengths, len(hidden), hidden.device)
-        for layer in self.rnns:
-            hidden = layer(hidden, frames)
+        rnns = []
+        for layer, carried in zip(self.rnns, state.rnns or [None] * len(self.rnns), strict=True):
+            hidden, carried = layer(hidden, frames, carried)
+            rnns.append(carried)
+        ahead = state.lookahead
         if not self.config.bidirectional:
-            hidden = frames.clear(self.lookahead[0](hidden))
+            hidden, lengths, ahead = self.lookahead[0](hidden, lengths, ahead, final)
+            frames = Frames(lengths, len(hidden), hidden.device)
+            hidden = frames.clear(hidden)
         norm, linear = self.fc[0].module
         hidden = norm(hidden, frames.total, channel=2)
-        return linear(hidden).float().log_softmax(-1).transpose(0, 1), lengths
+        log_probs = linear(hidden).float().log_softmax(-1).transpose(0, 1)
+        return log_probs, lengths, State(conv, tuple(rnns), ahead)
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
         """Frame counts of the output for frame counts of the input."""
@@ -79,39 +125,43 @@ class _Named(nn.Module):
 
 
 class ConvStack(nn.Module):
-    """Two convolutions with BatchNorm and a clipped ReLU; padding is zero after each."""
+    """Two convolutions with BatchNorm and a clipped ReLU; padding is zero after each.
+
+    Over time `Window.slide` pads, over frequency the convolutions themselves.
+    """
 
     def __init__(self, bins: int) -> None:
         super().__init__()
+        self.time = Window(11, 2, 5, 5), Window(11, 1, 5, 5)
         self.seq_module = nn.Sequential(
-            nn.Conv2d(1, CHANNELS, kernel_size=(41, 11), stride=(2, 2), padding=(20, 5)),
+            nn.Conv2d(1, CHANNELS, kernel_size=(41, 11), stride=(2, 2), padding=(20, 0)),
             MaskedBatchNorm(CHANNELS),
             nn.Hardtanh(0, 20, inplace=True),
-            nn.Conv2d(CHANNELS, CHANNELS, kernel_size=(21, 11), stride=(2, 1), padding=(10, 5)),
+            nn.Conv2d(CHANNELS, CHANNELS, kernel_size=(21, 11), stride=(2, 1), padding=(10, 0)),
             MaskedBatchNorm(CHANNELS),
             nn.Hardtanh(0, 20, inplace=True),
         )
-        convolutions = self.seq_module[0], self.seq_module[3]
-        over_bins, self.time = (
-            [Window(c.kernel_size[axis], c.stride[axis], c.padding[axis]) for c in convolutions]
-            for axis in (0, 1)
-        )
-        for window in over_bins:
+        for window in Window(41, 2, 20, 20), Window(21, 2, 10, 10):
             bins = window.count(bins)
         self.bins = bins
 
-    def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """(batch, bins, frames) -> (batch, channels, bins, frames) and the frame counts."""
-        hidden = features[:, None]
+    def forward(
+        self, features: Tensor, lengths: Tensor, state: Sequence[Tensor | None], final: bool
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+        """(batch, bins, frames) -> (batch, channels, bins, frames), the frame counts, the state."""
+        hidden, after = features[:, None], []
         layers = list(self.seq_module)
-        for window, (convolve, norm, clip) in zip(self.time, (layers[:3], layers[3:]), strict=True):
-            hidden = convolve(hidden)
-            lengths = window.count(lengths)
+        for window, held, (convolve, norm, clip) in zip(
+            self.time, state, (layers[:3], layers[3:]), strict=True
+        ):
+            lengths = window.count(lengths, None if held is None else held.shape[3], final)
+            hidden, held = window.slide(convolve, hidden, held, final)
+            after.append(held)
             ends = lengths.to(hidden.device, non_blocking=True)
             valid = torch.arange(hidden.shape[3], device=hidden.device) < ends[:, None, None, None]
             hidden = norm(hidden.masked_fill_(~valid, 0), ends.sum() * hidden.shape[2], channel=1)
             hidden = clip(hidden.masked_fill_(~valid, 0))
-        return hidden, lengths
+        return hidden, lengths, tuple(after)
 
 
 class Lookahead(nn.Module):
@@ -124,10 +174,13 @@ class Lookahead(nn.Module):
 
     def __init__(self, size: int, context: int) -> None:
         super().__init__()
-        self.context = context
+        self.time = Window(context, after=context - 1)
         self.conv = nn.Conv1d(size, size, kernel_size=context, groups=size, bias=False)
 
-    def forward(self, inputs: Tensor) -> Tensor:
-        """(frames, batch, size) -> the same shape."""
-        inputs = nn.functional.pad(inputs.permute(1, 2, 0), (0, self.context - 1))
-        return nn.functional.hardtanh(self.conv(inputs), 0, 20).permute(2, 0, 1)
+    def forward(
+        self, inputs: Tensor, lengths: Tensor, held: Tensor | None, final: bool
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(frames, batch, size) -> (frames, batch, size), the frame counts, the last inputs."""
+        lengths = self.time.count(lengths, None if held is None else held.shape[2], final)
+        outputs, held = self.time.slide(self.conv, inputs.permute(1, 2, 0), held, final)
+        return nn.functional.hardtanh(outputs, 0, 20).permute(2, 0, 1), lengths, held

@@ -6,21 +6,19 @@ beam at a time with numpy.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import WeakValueDictionary
 
 import numpy as np
 
+from deepspeech.beam_stream import NONE
 from deepspeech.config import DecoderConfig
-from deepspeech.decoder import Hypothesis
 from deepspeech.hot_words import HotWords
 from deepspeech.hot_words import State as HotState
 from deepspeech.labels import Labels
 from deepspeech.language_model import SPACE, LanguageModel
 
-NONE = float("-inf")
 LETTER_GAINS_KEPT = 50_000  # 12 MB of them
 
 
@@ -39,13 +37,18 @@ class Prefix:
     position: int = -1  # in the beam
 
     @property
+    def nodes(self) -> list[Prefix]:
+        """The nodes from behind the root to this one, each of a label."""
+        nodes, node = [], self
+        while node.parent:
+            nodes.append(node)
+            node = node.parent
+        return nodes[::-1]
+
+    @property
     def ids(self) -> list[int]:
         """The labels of the text."""
-        ids, node = [], self
-        while node.parent:
-            ids.append(node.label)
-            node = node.parent
-        return ids[::-1]
+        return [node.label for node in self.nodes]
 
 
 @dataclass
@@ -56,11 +59,22 @@ class Beam:
     blank: np.ndarray  # (beam,) of paths that end with a blank
     label: np.ndarray  # (beam,) of paths that end with the prefix's last label
 
+    def best(self) -> Prefix:
+        """The most probable prefix."""
+        bonus = [prefix.bonus for prefix in self.prefixes]
+        return self.prefixes[int(np.argmax(np.logaddexp(self.blank, self.label) + bonus))]
+
+    def only(self, prefix: Prefix) -> Beam:
+        """A beam of this prefix alone."""
+        place = [self.prefixes.index(prefix)]
+        return Beam([prefix], self.blank[place], self.label[place])
+
 
 class PrefixSearch:
     """The best texts where words may come that the language model does not know.
 
-    Spaces are tidied: at the ends and after another space they are not written.
+    Spaces are tidied: at the ends and after another space they are not written. `PrefixStream` runs
+    the search over an utterance.
 
     Args:
         labels: What the network writes.
@@ -97,13 +111,9 @@ class PrefixSearch:
                 outlook[word[:length]] = max(score, outlook.get(word[:length], NONE))
         return outlook | {"": 0.0}
 
-    def __call__(self, log_probs: np.ndarray) -> list[Hypothesis]:
-        """Hypotheses of one utterance (frames, labels), best first; -inf rules a label out."""
-        log_probs = log_probs.astype(np.float64)
-        beam = Beam([self._root()], np.zeros(1), np.full(1, NONE))
-        for frame in log_probs:
-            beam = self._step(beam, frame)
-        return self._hypotheses(beam, log_probs)
+    def start(self) -> Beam:
+        """The beam before the first frame: the empty text."""
+        return Beam([self._root()], np.zeros(1), np.full(1, NONE))
 
     def _root(self) -> Prefix:
         lm_state = self.language_model.start() if self.language_model else None
@@ -112,7 +122,7 @@ class PrefixSearch:
         gains = self._gains("", lm_state, HotWords.start)
         return Prefix(None, label, 0.0, "", lm_state, HotWords.start, gains)
 
-    def _step(self, beam: Beam, frame: np.ndarray) -> Beam:
+    def step(self, beam: Beam, frame: np.ndarray) -> Beam:
         """One frame (labels,): every prefix stays as it is or grows by a label."""
         prefixes, blank = beam.prefixes, self.labels.blank
         for position, prefix in enumerate(prefixes):
@@ -220,25 +230,15 @@ class PrefixSearch:
         model = self.language_model
         return np.array([model.score(state, index)[1] for index in range(len(self.labels))])
 
-    def _hypotheses(self, beam: Beam, log_probs: np.ndarray) -> list[Hypothesis]:
-        """Score whole texts afresh: prefixes lend hot words' credit and lack the last word."""
-        acoustic: dict[str, float] = defaultdict(lambda: NONE)
-        for prefix, *paths in zip(beam.prefixes, beam.blank, beam.label, strict=True):
-            text = self.labels.decode(prefix.ids).rstrip(" ")
-            acoustic[text] = float(np.logaddexp(acoustic[text], np.logaddexp(*paths)))
-        scored = []
-        for text, log_prob in acoustic.items():
-            lm_score = self._lm_score(text)
-            score = log_prob + (self.hot_words.score(text) if self.hot_words else 0)
-            if self.language_model:
-                score += self.config.alpha * lm_score + self.config.beta * len(text.split())
-            scored.append((self._is_cut(text), -score, text, log_prob, lm_score))
-        return [
-            Hypothesis(text, self._offsets(text, log_probs), -score, log_prob, lm_score)
-            for _, score, text, log_prob, lm_score in sorted(scored)[: self.config.top_paths]
-        ]
+    def score(self, text: str, log_prob: float) -> tuple[float, float]:
+        """The score of a whole text, and its log-probability by the language model."""
+        lm_score = self._lm_score(text)
+        score = log_prob + (self.hot_words.score(text) if self.hot_words else 0)
+        if self.language_model:
+            score += self.config.alpha * lm_score + self.config.beta * len(text.split())
+        return score, lm_score
 
-    def _is_cut(self, text: str) -> bool:
+    def is_cut(self, text: str) -> bool:
         """Whether a text ends within a word of a closed vocabulary: only where nothing else is left."""
         model = self.language_model
         if not text or not model or model.unit != "word" or self.config.lm_open:
@@ -259,38 +259,3 @@ class PrefixSearch:
                 state, score = self._word_score(state, word)
                 total += score
         return total + model.finish(state)
-
-    def _offsets(self, text: str, log_probs: np.ndarray) -> list[int]:
-        return align(log_probs, self.labels.encode(text), self.labels.blank)
-
-
-def align(log_probs: np.ndarray, ids: list[int], blank: int) -> list[int]:
-    """The frame at which each label begins, on the most probable path (Viterbi).
-
-    Args:
-        log_probs: (frames, labels).
-        ids: Labels of the text.
-        blank: Index of the blank.
-    """
-    if not ids:
-        return []
-    states = np.full(2 * len(ids) + 1, blank)
-    states[1::2] = ids
-    skips = np.zeros(len(states), dtype=bool)  # from one label to the next without a blank
-    skips[3::2] = states[3::2] != states[1:-2:2]
-    scores = np.full(len(states), NONE)
-    scores[:2] = log_probs[0, states[:2]]
-    moves = np.zeros((len(log_probs), len(states)), dtype=np.int8)
-    choices = np.full((3, len(states)), NONE)
-    for frame, emissions in enumerate(log_probs[1:], 1):
-        choices[0], choices[1, 1:] = scores, scores[:-1]
-        choices[2, 2:] = np.where(skips[2:], scores[:-2], NONE)
-        moves[frame] = choices.argmax(axis=0)
-        scores = choices.max(axis=0) + emissions[states]
-    state = len(states) - 1 - int(scores[-2] > scores[-1])
-    offsets = [0] * len(ids)
-    for frame in range(len(log_probs) - 1, -1, -1):
-        if state % 2:
-            offsets[state // 2] = frame
-        state -= int(moves[frame, state])
-    return offsets

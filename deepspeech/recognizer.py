@@ -15,6 +15,7 @@ from deepspeech.checkpoint import load_model
 from deepspeech.decoder import Decoder, GreedyDecoder, Hypothesis
 from deepspeech.features import Spectrogram
 from deepspeech.model import DeepSpeech
+from deepspeech.streaming import Stream
 from deepspeech.words import Transcript, find_words, sound_levels
 
 
@@ -79,8 +80,20 @@ class Recognizer:
     @torch.inference_mode()
     def log_probs(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         """Run the network on waveforms (samples,): log-probabilities (batch, frames, labels), lengths."""
-        with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32):
+        with self.autocast():
             return self.model(*self.features(waveforms))
+
+    def autocast(self) -> torch.autocast:
+        """The context in which the network runs."""
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+
+    def stream(self) -> Stream:
+        """Begin to transcribe audio as it comes.
+
+        Raises:
+            InputError: The model cannot stream; says why, and what to train.
+        """
+        return Stream(self)
 
     def features(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         """What the network sees of waveforms (samples,): (batch, bins, frames), and frame counts."""
@@ -92,6 +105,19 @@ class Recognizer:
         if isinstance(audio, np.ndarray):
             return audio
         return load_audio(audio, self.model.config.features.sample_rate)
+
+    @property
+    def latency(self) -> float:
+        """Seconds from a sound to the moment when a stream can write it, at the earliest.
+
+        An output frame waits for the last sample that it sees, by way of the inputs that the
+        lookahead, both convolutions and the STFT see ahead.
+        """
+        ahead = 0  # inputs of a layer that an output frame sees behind its own time; at last samples
+        layers = [self.spectrogram.frames, *self.model.conv.time, self.model.lookahead[0].time]
+        for window in reversed(layers):
+            ahead = ahead * window.stride + window.size - 1 - window.before
+        return (ahead + 1) / self.model.config.features.sample_rate
 
     def seconds(self, offset: int) -> float:
         """When an output frame, as in `Hypothesis.offsets`, begins."""

@@ -97,17 +97,18 @@ class GRUCell:
 
 
 class Recurrence(torch.autograd.Function):
-    """A cell over time: `Recurrence.apply(inputs, weight, bias, cell, dtype) -> states`."""
+    """A cell over time: `Recurrence.apply(inputs, start, weight, bias, cell, dtype) -> states`."""
 
     @staticmethod
     def forward(
-        ctx: Any, inputs: Tensor, weight: Tensor, bias: Tensor, cell: Cell, dtype: torch.dtype
+        ctx: Any, inputs: Tensor, start: Tensor, weight: Tensor, bias: Tensor, cell: Cell, dtype: torch.dtype
     ) -> Tensor:
-        """Run over all frames, from a state of zeros.
+        """Run over all frames.
 
         Args:
             ctx: What the backward pass needs.
             inputs: Gate inputs (frames, directions, batch, gates * size) from the layer below.
+            start: State before the first frame (directions, batch, size).
             weight: Recurrent weights (directions, gates * size, size).
             bias: Recurrent biases (directions, gates * size).
             cell: The cell.
@@ -118,7 +119,8 @@ class Recurrence(torch.autograd.Function):
         """
         size, (frames, directions, batch, _) = weight.shape[-1], inputs.shape
         learns = any(ctx.needs_input_grad)
-        states = inputs.new_zeros(frames + 1, directions, batch, size, dtype=torch.float32)
+        states = inputs.new_empty(frames + 1, directions, batch, size, dtype=torch.float32)
+        states[0] = start
         kept = states.new_empty(frames if learns else 1, directions, batch, cell.kept * size)
         product = weight.to(dtype).transpose(1, 2)
         bias = bias.float()[:, None]
@@ -133,7 +135,7 @@ class Recurrence(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients of `inputs`, `weight` and `bias`."""
+        """Gradients of `inputs`, `start`, `weight` and `bias`."""
         states, kept, weight = ctx.saved_tensors
         cell, dtype, size = ctx.cell, ctx.dtype, weight.shape[-1]
         frames, directions, batch, _ = gradient.shape
@@ -153,4 +155,4 @@ class Recurrence(torch.autograd.Function):
         recurrent = recurrent.transpose(0, 1).flatten(1, 2)  # (directions, frames * batch, gates * size)
         before = states[:-1].to(dtype).transpose(0, 1).flatten(1, 2)
         weight_gradient = torch.bmm(recurrent.transpose(1, 2), before).float()
-        return inputs, weight_gradient, recurrent.sum(1, dtype=torch.float32), None, None
+        return inputs, carried, weight_gradient, recurrent.sum(1, dtype=torch.float32), None, None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -10,6 +12,8 @@ from deepspeech.recurrence import GRUCell, Recurrence, TanhCell
 
 LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 CELLS = {"GRU": GRUCell(), "RNN_TANH": TanhCell()}
+
+State = tuple[Tensor, ...]  # (directions, batch, hidden_size) float32; of LSTM cells there are two
 
 
 class Frames:
@@ -67,59 +71,89 @@ class RecurrentLayer(nn.Module):
         self.batch_norm = SequenceNorm(input_size) if batch_norm else None
         self.rnn = LAYERS[rnn_type](input_size, hidden_size, bidirectional=bidirectional)
 
-    def forward(self, inputs: Tensor, frames: Frames) -> Tensor:
-        """(frames, batch, input_size) -> (frames, batch, hidden_size), both zero beyond each end."""
+    def forward(self, inputs: Tensor, frames: Frames, state: State | None = None) -> tuple[Tensor, State]:
+        """Read some frames.
+
+        Args:
+            inputs: (frames, batch, input_size), zero beyond each end.
+            frames: Which are valid.
+            state: After the frames before; None at the start.
+
+        Returns:
+            (frames, batch, hidden_size), zero beyond each end; and the state of the forward direction
+            after the last frame, which means something only where that is valid.
+        """
         if self.batch_norm is not None:
             inputs = self.batch_norm(inputs, frames)
         kind = inputs.device.type
         dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
         if kind == "cpu" and not self._faster_in_bf16(inputs.shape[1]):
             dtype = torch.float32
+        state = state or self.start(inputs.shape[1])
+        if not len(inputs):
+            return inputs.new_zeros(0, *state[0].shape[1:]), state
         with torch.autocast(kind, dtype=dtype, enabled=dtype != torch.float32):
             inputs = inputs if dtype != torch.float32 else inputs.float()
             if inputs.is_cuda:
-                outputs = self._cudnn(inputs, frames, dtype)
+                outputs, state = self._cudnn(inputs, frames, state, dtype)
             elif self.rnn.mode == "LSTM":
-                outputs = self._lstm(inputs, frames)
+                outputs, state = self._lstm(inputs, frames, state)
             else:
-                outputs = self._recurrence(inputs, frames, dtype)
-        return frames.clear(outputs)
+                outputs, state = self._recurrence(inputs, frames, state, dtype)
+        return frames.clear(outputs), state
 
-    def _lstm(self, inputs: Tensor, frames: Frames) -> Tensor:
+    def start(self, batch: int) -> State:
+        """The state before the first frame: zeros."""
+        zeros = self.rnn.weight_hh_l0.new_zeros(1 + self.rnn.bidirectional, batch, self.rnn.hidden_size)
+        return (zeros, zeros) if self.rnn.mode == "LSTM" else (zeros,)
+
+    def _lstm(self, inputs: Tensor, frames: Frames, state: State) -> tuple[Tensor, State]:
         """oneDNN's dense LSTM, once for each direction."""
 
-        def one_direction(inputs: Tensor, weights: list[Tensor]) -> Tensor:
-            zeros = inputs.new_zeros(1, inputs.shape[1], self.rnn.hidden_size)
-            return torch.lstm(inputs, (zeros, zeros), weights, True, 1, 0.0, self.training, False, False)[0]
+        def one_direction(inputs: Tensor, start: State, weights: list[Tensor]) -> tuple[Tensor, ...]:
+            return torch.lstm(inputs, start, weights, True, 1, 0.0, self.training, False, False)
 
+        starts = list(zip(*(part.split(1) for part in state), strict=True))  # of each direction
         forward, *backward = self._weights()
-        outputs = one_direction(inputs, forward)
+        outputs, *state = one_direction(inputs, starts[0], forward)
         if backward:
-            outputs = outputs + frames.reversed(one_direction(frames.reversed(inputs), backward[0]))
-        return outputs
+            reverse = one_direction(frames.reversed(inputs), starts[1], backward[0])[0]
+            outputs = outputs + frames.reversed(reverse)
+        return outputs, tuple(state)
 
-    def _recurrence(self, inputs: Tensor, frames: Frames, dtype: torch.dtype) -> Tensor:
+    def _recurrence(
+        self, inputs: Tensor, frames: Frames, state: State, dtype: torch.dtype
+    ) -> tuple[Tensor, State]:
         """Our GRU or tanh recurrence, all directions in step."""
         input_weights, weights, input_biases, biases = zip(*self._weights(), strict=True)
-        gates = nn.functional.linear(inputs, torch.cat(input_weights), torch.cat(input_biases))
+        all_weights, all_biases = stack(input_weights).flatten(0, 1), stack(input_biases).flatten()
+        gates = nn.functional.linear(inputs, all_weights, all_biases)
         gates = list(gates.chunk(len(weights), dim=-1))  # (frames, batch, gates * size) of each direction
         gates[1:] = [frames.reversed(gate) for gate in gates[1:]]
         states = Recurrence.apply(
-            torch.stack(gates, 1), torch.stack(weights), torch.stack(biases), CELLS[self.rnn.mode], dtype
+            torch.stack(gates, 1),
+            *state,
+            stack(weights),
+            stack(biases),
+            CELLS[self.rnn.mode],
+            dtype,
         )
         forward, *backward = states.unbind(1)
-        return forward + frames.reversed(backward[0]) if backward else forward
+        outputs = forward + frames.reversed(backward[0]) if backward else forward
+        return outputs, (forward[-1:],)
 
     def _weights(self) -> list[list[Tensor]]:
         """For each direction: input weights, recurrent weights, input biases, recurrent biases."""
         suffixes = ("_l0", "_l0_reverse")[: 1 + self.rnn.bidirectional]
         return [[getattr(self.rnn, name + suffix) for name in WEIGHTS] for suffix in suffixes]
 
-    def _cudnn(self, inputs: Tensor, frames: Frames, dtype: torch.dtype) -> Tensor:
+    def _cudnn(
+        self, inputs: Tensor, frames: Frames, state: State, dtype: torch.dtype
+    ) -> tuple[Tensor, State]:
         """In the format of autocast, which by itself would make float16 of recurrent layers always."""
         with torch.autocast(inputs.device.type, enabled=False):
             weights = [[each.to(dtype) for each in direction] for direction in self._weights()]
-            return cudnn.VARIANTS[self.on_gpu](self.rnn, inputs.to(dtype), frames, weights)
+            return cudnn.VARIANTS[self.on_gpu](self.rnn, inputs.to(dtype), frames, weights, state)
 
     def _faster_in_bf16(self, batch: int) -> bool:
         """Measured on AVX-512 with bf16 instructions (benchmarks/train_step.py --layers).
@@ -128,6 +162,11 @@ class RecurrentLayer(nn.Module):
         batch is large, else oneDNN's backward pass is slower than in float32.
         """
         return self.rnn.mode != "LSTM" or self.rnn.hidden_size <= 512 or batch >= 20
+
+
+def stack(tensors: Sequence[Tensor]) -> Tensor:
+    """`torch.stack` that does not copy a single tensor: that took a third of a stream's time."""
+    return tensors[0][None] if len(tensors) == 1 else torch.stack(tensors)
 
 
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")

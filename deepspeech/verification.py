@@ -21,7 +21,7 @@ from deepspeech.windowing import Window
 
 TOLERANCE = 0.1  # seconds a manifest's duration may be off
 SILENCE = 10 ** (-80 / 20)  # peak amplitude: nothing above -80 dB
-CONVOLUTION = Window(11, 2, 5)  # the network's first; the second keeps the number of frames
+CONVOLUTION = Window(11, 2, 5, 5)  # the network's first; the second keeps the number of frames
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _check(utterance: Utterance, labels: Labels, features: FeatureConfig, decode
 def output_frames(seconds: float, features: FeatureConfig) -> int:
     """Frames that the network gives out for so much audio."""
     size = features.window_samples
-    spectrogram = Window(size, features.stride_samples, size // 2)
+    spectrogram = Window(size, features.stride_samples, size // 2, size // 2)
     return CONVOLUTION.count(spectrogram.count(round(seconds * features.sample_rate)))
 
 

@@ -2,23 +2,69 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
+from torch import Tensor
 
-Count = TypeVar("Count", int, torch.Tensor)
+Count = TypeVar("Count", int, Tensor)
 
 
 @dataclass(frozen=True)
 class Window:
-    """A window of `size` units that moves by `stride` over an axis padded on both sides."""
+    """A window of `size` units that moves by `stride` over an axis.
+
+    The axis is padded with `before` zeros at its start and `after` zeros at its end. It may come in
+    chunks: then the last units that later windows need are held, in place of the zeros at the start.
+    """
 
     size: int
     stride: int = 1
-    padding: int = 0
+    before: int = 0
+    after: int = 0
 
-    def count(self, length: Count) -> Count:
-        """How many windows fit an axis of `length` units; int or int64 tensor, never below 0."""
-        number = (length + 2 * self.padding - self.size) // self.stride + 1
-        return number.clamp(min=0) if isinstance(number, torch.Tensor) else max(number, 0)
+    def count(self, length: Count, held: int | None = None, final: bool = True) -> Count:
+        """How many windows are complete; int or int64 tensor, never below 0.
+
+        Args:
+            length: Units of the axis, or of its next chunk.
+            held: Units held from the chunks before; None at the start.
+            final: Whether the axis ends with this chunk.
+        """
+        before = self.before if held is None else held
+        after, reach = (self.after, self.size) if final else (0, max(self.size, self.stride))
+        number = (before + length + after - reach) // self.stride + 1
+        return number.clamp(min=0) if isinstance(number, Tensor) else max(number, 0)
+
+    def slide(
+        self,
+        layer: Callable[[Tensor], Tensor],
+        chunk: Tensor,
+        held: Tensor | None = None,
+        final: bool = True,
+    ) -> tuple[Tensor, Tensor]:
+        """Run a layer over the next chunk of an axis; the whole axis is one final chunk.
+
+        Args:
+            layer: Maps (..., units) to (..., windows), without padding of its own.
+            chunk: (..., units).
+            held: What the chunk before left; None at the start.
+            final: Whether the axis ends with this chunk.
+
+        Returns:
+            The layer's outputs for all windows that are complete now, and what to hold.
+        """
+        ready = self.count(chunk.shape[-1], None if held is None else held.shape[-1], final)
+        before = zeros(chunk, self.before) if held is None else held
+        inputs = torch.cat([before, chunk, zeros(chunk, self.after if final else 0)], dim=-1)
+        held = inputs[..., ready * self.stride :]
+        if not ready:  # the layer still knows the shape of nothing
+            inputs = zeros(chunk, self.size)
+        return layer(inputs)[..., :ready], held
+
+
+def zeros(like: Tensor, units: int) -> Tensor:
+    """(..., length) -> zeros (..., units)."""
+    return like.new_zeros(*like.shape[:-1], units)

@@ -12,7 +12,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepspeech.beam import BeamCTCDecoder, cut_off
+from deepspeech.beam import BeamCTCDecoder
+from deepspeech.beam_stream import cut_off
 from deepspeech.config import DecoderConfig
 from deepspeech.decoder import GreedyDecoder, make_decoder
 from deepspeech.errors import InputError

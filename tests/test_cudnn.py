@@ -38,7 +38,9 @@ def test_every_variant_equals_utterances_alone(variant, cell, bidirectional, len
     gradient = torch.randn(size, len(lengths), 5)
     results = []
     for run in (
-        lambda x: frames.clear(VARIANTS[variant](layer.rnn, x, frames, layer._weights())),
+        lambda x: frames.clear(
+            VARIANTS[variant](layer.rnn, x, frames, layer._weights(), layer.start(len(lengths)))[0]
+        ),
         lambda x: alone(layer.rnn, x, lengths, size),
     ):
         own = inputs.clone().requires_grad_()
@@ -46,6 +48,24 @@ def test_every_variant_equals_utterances_alone(variant, cell, bidirectional, len
         results.append([outputs, *torch.autograd.grad(outputs, [own, *layer.rnn.parameters()], gradient)])
     for found, expected in zip(*results, strict=True):
         torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cell", LAYERS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_state_carries_on_where_it_was_taken(variant, cell):
+    torch.manual_seed(0)
+    layer = RecurrentLayer(cell, 6, 5, bidirectional=False, batch_norm=False)
+    inputs, weights = torch.randn(9, 3, 6), layer._weights()
+
+    def run(part, state):
+        frames = Frames(torch.full((3,), len(part)), len(part))
+        return VARIANTS[variant](layer.rnn, part, frames, weights, state)
+
+    whole, end = run(inputs, layer.start(3))
+    first, state = run(inputs[:4], layer.start(3))
+    second, after = run(inputs[4:], state)
+    torch.testing.assert_close(torch.cat([first, second]), whole)
+    torch.testing.assert_close(after, end)
 
 
 @needs_cuda
@@ -57,11 +77,11 @@ def test_on_a_gpu_as_on_a_cpu(variant, cell, dtype):
     layer = RecurrentLayer(cell, 24, 16, True, batch_norm=True)
     lengths = torch.tensor([40, 7, 23])
     inputs = torch.randn(40, 3, 24)
-    expected = layer(inputs, Frames(lengths, 40))
+    expected, _ = layer(inputs, Frames(lengths, 40))
     layer.on_gpu = variant
     layer.cuda()
     with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
-        outputs = layer(inputs.cuda(), Frames(lengths, 40, torch.device("cuda")))
+        outputs, _ = layer(inputs.cuda(), Frames(lengths, 40, torch.device("cuda")))
     assert outputs.dtype == dtype
     tolerance = 1e-3 if dtype == torch.float32 else 0.05  # tf32 may be on
     torch.testing.assert_close(outputs.float().cpu(), expected, atol=tolerance, rtol=tolerance)

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 
 from deepspeech.audio import load_audio
 from deepspeech.config import FeatureConfig
-from deepspeech.features import Spectrogram, normalize
+from deepspeech.errors import InputError
+from deepspeech.features import (
+    PRIOR_DEVIATION,
+    PRIOR_FRAMES,
+    PRIOR_MEAN,
+    Spectrogram,
+    normalize,
+    normalize_running,
+)
 
 LENGTHS = st.lists(st.integers(1, 3000), min_size=1, max_size=5)
 
@@ -106,3 +114,65 @@ def test_loudness_does_not_leak_from_padding():
 
 def test_the_window_is_no_weight():
     assert not Spectrogram().state_dict()
+
+
+def running(waveforms, lengths=None):
+    return Spectrogram(FeatureConfig(normalize="running"))(waveforms, lengths)
+
+
+@given(LENGTHS, st.integers(0, 400))
+def test_running_statistics_in_a_padded_batch_equal_those_alone(lengths, padding):
+    waveforms = torch.zeros(len(lengths), max(lengths) + padding)
+    for row, length in zip(waveforms, lengths, strict=True):
+        row[:length] = noise(length, seed=length)
+    features, counts = running(waveforms, torch.tensor(lengths))
+    for index, (length, count) in enumerate(zip(lengths, counts.tolist(), strict=True)):
+        alone, _ = running(waveforms[index : index + 1, :length])
+        assert torch.equal(features[index, :, :count], alone[0])
+        assert not features[index, :, count:].any()
+
+
+def test_running_statistics_are_those_of_the_prior_and_the_frames_so_far():
+    spectrogram = torch.rand(1, 7, 9, generator=torch.manual_seed(0)) + 50
+    features, _ = normalize_running(spectrogram, torch.tensor([9]))
+    prior = PRIOR_MEAN + PRIOR_DEVIATION * np.array([[-1.0], [1.0]])  # two values, with these moments
+    for frame in range(9):
+        seen = spectrogram[0, :, : frame + 1].double().numpy().ravel()
+        values = np.concatenate([np.tile(prior, PRIOR_FRAMES * 7).ravel(), seen, seen])
+        expected = (spectrogram[0, :, frame].numpy() - values.mean()) / values.std()
+        assert np.abs(features[0, :, frame].numpy() - expected).max() < 1e-5
+
+
+def test_running_statistics_do_not_see_the_future():
+    waveform = noise(16000)
+    changed = waveform.clone()
+    changed[8000:] *= 30
+    before, after = (running(each[None])[0] for each in (waveform, changed))
+    first = int((before != after).any(dim=1).nonzero()[0, 1])
+    assert first == 50  # whose window begins 160 samples before
+
+
+def test_running_statistics_of_hours_of_silence_are_numbers():
+    features, sums = normalize_running(torch.zeros(1, 1, 500_000), torch.tensor([500_000]))
+    features, _ = normalize_running(torch.zeros(1, 1, 100), torch.tensor([100]), 1e4 * sums)
+    assert torch.isfinite(features).all()
+    assert features.abs().max() < 0.01
+
+
+@pytest.mark.parametrize("samples", [1, 100, 5000])
+@pytest.mark.parametrize("level", [0.0, 1e-30, 0.5, 1.0])
+def test_running_statistics_of_constant_audio_are_numbers(samples, level):
+    features, _ = running(torch.full((2, samples), level))
+    assert torch.isfinite(features).all()
+    assert features.abs().max() < 100
+
+
+def test_running_statistics_come_close_to_those_of_the_utterance():
+    waveform = noise(64000)
+    difference = running(waveform[None])[0] - Spectrogram()(waveform[None])[0]
+    assert difference[:, :, 200:].abs().mean() < 0.05
+
+
+def test_features_per_utterance_cannot_stream():
+    with pytest.raises(InputError, match="cannot stream; train with --normalize running"):
+        Spectrogram().forward_chunk(noise(400)[None], final=False)

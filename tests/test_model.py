@@ -124,7 +124,9 @@ def test_lookahead_is_a_sum_over_coming_frames():
     for frame in range(7):
         for ahead in range(min(4, 7 - frame)):
             expected[frame] += weights[:, ahead] * inputs[frame + ahead]
-    assert torch.allclose(lookahead(inputs), expected.clamp(0, 20), atol=1e-6)
+    outputs, lengths, _ = lookahead(inputs, torch.tensor([7, 7]), None, final=True)
+    assert lengths.tolist() == [7, 7]
+    assert torch.allclose(outputs, expected.clamp(0, 20), atol=1e-6)
 
 
 @pytest.mark.parametrize("cell", CELLS)

@@ -1,0 +1,141 @@
+"""`transcribe.py --stream`: the text so far, while audio comes from a pipe or a file."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from types import FrameType
+from typing import BinaryIO, TextIO
+
+import numpy as np
+
+from deepspeech.audio import load_audio
+from deepspeech.config import StreamConfig
+from deepspeech.decoder import Partial
+from deepspeech.errors import InputError
+from deepspeech.pipe import BLOCK, Encoding, read_pipe
+from deepspeech.recognizer import Recognizer
+
+Blocks = Iterator[tuple[np.ndarray, int]]  # waveforms (samples,) with their sample rates in Hz
+
+
+def transcribe_live(recognizer: Recognizer, source: str, config: StreamConfig) -> None:
+    """Print the text so far whenever it changes, and the final text.
+
+    On a terminal one line is rewritten; elsewhere every change is a line of JSON. Ctrl-C ends
+    the audio, not the transcript.
+
+    Args:
+        recognizer: Its model must be able to stream.
+        source: An audio file, or `-` for standard input.
+        config: How to read it.
+
+    Raises:
+        InputError: The audio cannot be read, or the model cannot stream.
+    """
+    stream = recognizer.stream()
+    if source == "-":
+        blocks = read_standard_input(sys.stdin.buffer, config)
+    else:
+        waveform = load_audio(source, stream.sample_rate)
+        blocks = file_blocks(waveform, stream.sample_rate, config.real_time)
+    display = Display(sys.stdout)
+    shown, seconds = Partial("", ""), 0.0
+    for samples, rate in interruptible(blocks):
+        partial, seconds = stream.feed(samples, rate), stream.seconds
+        if partial != shown:
+            display.show(partial, seconds)
+            shown = partial
+    display.finish(stream.finish().text, seconds)
+
+
+def read_standard_input(pipe: BinaryIO, config: StreamConfig) -> Blocks:
+    """What `read_pipe` reads.
+
+    Raises:
+        InputError: There is nobody at the other end, or no sample comes.
+    """
+    if pipe.isatty():
+        raise InputError(
+            "standard input is a terminal; pipe audio into it: "
+            "arecord -t raw -f S16_LE -r 16000 | python transcribe.py --stream -"
+        )
+    empty = True
+    for samples, rate in read_pipe(pipe, Encoding(config.sample_rate, config.channels)):
+        empty = False
+        yield samples, rate
+    if empty:
+        raise InputError("standard input: no audio came; check the command before the pipe")
+
+
+def file_blocks(waveform: np.ndarray, sample_rate: int, real_time: bool) -> Blocks:
+    """Cut a waveform into blocks; in real time each comes when it has been spoken."""
+    size, start = int(BLOCK * sample_rate), time.monotonic()
+    for begin in range(0, len(waveform), size):
+        block = waveform[begin : begin + size]
+        if real_time:
+            time.sleep(max(start + (begin + len(block)) / sample_rate - time.monotonic(), 0))
+        yield block, sample_rate
+
+
+def interruptible(blocks: Blocks) -> Blocks:
+    """End with Ctrl-C: at once while waiting for a block, else when the work on one is done."""
+    waiting = stopped = False
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        nonlocal stopped
+        stopped = True
+        if waiting:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        while not stopped:
+            waiting = True
+            block = next(blocks, None)
+            waiting = False
+            if block is None:
+                break
+            yield block
+    except KeyboardInterrupt:
+        pass
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+class Display:
+    """The text so far: one line that is rewritten on a terminal, else JSON lines.
+
+    Args:
+        output: Where to.
+    """
+
+    def __init__(self, output: TextIO) -> None:
+        self.output, self.terminal = output, output.isatty()
+
+    def show(self, partial: Partial, seconds: float) -> None:
+        """Show what was read of so many seconds."""
+        if self.terminal:
+            width = shutil.get_terminal_size().columns - 1
+            self._write(f"\r\x1b[K{partial.text[-width:]}")
+        else:
+            self._write_row(seconds, partial, final=False)
+
+    def finish(self, text: str, seconds: float) -> None:
+        """Show the final text."""
+        if self.terminal:
+            self._write(f"\r\x1b[K{text}\n")
+        else:
+            self._write_row(seconds, Partial(text, ""), final=True)
+
+    def _write_row(self, seconds: float, partial: Partial, final: bool) -> None:
+        row = {"seconds": round(seconds, 3), "committed": partial.committed, "tentative": partial.tentative}
+        self._write(json.dumps(row | {"final": final}) + "\n")
+
+    def _write(self, text: str) -> None:
+        self.output.write(text)
+        self.output.flush()

@@ -66,15 +66,34 @@ class Recognizer:
         Raises:
             InputError: The file cannot be read.
         """
-        waveform = self._waveform(audio)
-        log_probs, lengths = self.log_probs([waveform])
-        levels = sound_levels(waveform, self.model.config.features.sample_rate)
-        return [
-            Transcript(
-                hypothesis, find_words(hypothesis, log_probs[0], levels, self.model.labels, self.seconds(1))
+        return self.batch_transcripts([self._waveform(audio)])[0]
+
+    def batch_transcripts(
+        self, waveforms: Sequence[np.ndarray], words: bool = True
+    ) -> list[list[Transcript]]:
+        """`transcripts` of each of some waveforms (samples,), which run as one batch.
+
+        Args:
+            waveforms: At the model's sample rate.
+            words: Whether to find the times and confidences of the words.
+        """
+        log_probs, lengths = self.log_probs(waveforms)
+        decoded = self.decoder.decode(log_probs, lengths)
+        if not words:
+            return [[Transcript(hypothesis, []) for hypothesis in hypotheses] for hypotheses in decoded]
+        labels, frame = self.model.labels, self.seconds(1)
+        result = []
+        for waveform, row, length, hypotheses in zip(
+            waveforms, log_probs.cpu(), lengths.tolist(), decoded, strict=True
+        ):
+            levels = sound_levels(waveform, self.model.config.features.sample_rate)
+            result.append(
+                [
+                    Transcript(each, find_words(each, row[:length], levels, labels, frame))
+                    for each in hypotheses
+                ]
             )
-            for hypothesis in self.decoder.decode(log_probs, lengths)[0]
-        ]
+        return result
 
     @torch.inference_mode()
     def log_probs(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:

@@ -29,6 +29,7 @@ from deepspeech.recognizer import Recognizer
 from deepspeech.recordings import Parts, find_recordings, transcribe_recordings
 from deepspeech.results import InOrder, ResultFiles
 
+NAME = os.path.basename(__file__)
 SUBTITLES = {"srt": formats.srt, "vtt": formats.vtt}
 
 
@@ -53,11 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     if recordings.output:
         sink = ResultFiles(recordings.output, "txt" if output.format == "text" else output.format)
-        files = sink.missing(files)
+        named, files = files, sink.missing(files)
+        if done := len(named) - len(files):
+            note(f"{done} of {len(named)} recordings have their results in {recordings.output} already")
     else:
         sink = InOrder(files, sys.stdout)
     for fault in faults:
-        tell(fault)
+        note(f"{NAME}: error: {fault}")
     failed = bool(faults)
     render = Renderer(recognizer, output, inference.model_path, scores=decoding.top_paths > 1)
     # Text comes word by word: on a terminal, a bar would stand in the middle of its line
@@ -66,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             sink.write(file, render(file, parts))
         except InputError as fault:
-            tell(fault)
+            note(f"{NAME}: error: {fault}")
             failed = True
     return int(failed)
 
@@ -76,8 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--audio-path", nargs="+", metavar="FILE", help="audio files")
 
 
-def tell(fault: object) -> None:
-    tqdm.write(f"{os.path.basename(__file__)}: error: {fault}", file=sys.stderr)
+def note(text: str) -> None:
+    tqdm.write(text, file=sys.stderr)
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ class Segmenter:
     ) -> None:
         self.frame = round(FRAME * sample_rate)  # samples
         self.max, self.min, self.silence = map(_frames, (max_seconds, min_seconds, min_silence))
-        self.overlap = min(_frames(OVERLAP), self.max // 4)
+        self.overlap = min(_frames(OVERLAP), self.max // 2)
         self._samples = np.zeros(0, dtype=np.float32)  # what is in no segment yet
         self._start = 0  # number of the first of them
         self._quiet = np.zeros(0, dtype=bool)  # of each whole frame of them

@@ -7,30 +7,26 @@ A file that cannot be read is reported, the others are transcribed, and the stat
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import replace
 
 from tqdm import tqdm
 
-from deepspeech import cli, formats
+from deepspeech import cli
 from deepspeech.alignment import ForcedAligner
 from deepspeech.checkpoint import load_model
 from deepspeech.config import DecoderConfig, InferenceConfig, RecordingsConfig, TranscriptConfig
-from deepspeech.decoder import description, make_decoder
+from deepspeech.decoder import make_decoder
 from deepspeech.device import inference_device, inference_format
 from deepspeech.errors import InputError
-from deepspeech.joining import joined
 from deepspeech.manifest import read_transcript
 from deepspeech.recognizer import Recognizer
-from deepspeech.recordings import Parts, find_recordings, transcribe_recordings
-from deepspeech.results import InOrder, ResultFiles
+from deepspeech.recordings import find_recordings, transcribe_recordings
+from deepspeech.results import SUBTITLES, InOrder, Renderer, ResultFiles
 
 NAME = os.path.basename(__file__)
-SUBTITLES = {"srt": formats.srt, "vtt": formats.vtt}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -81,49 +77,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def note(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
-
-
-@dataclass(frozen=True)
-class Renderer:
-    """Puts transcripts into the format that was asked for."""
-
-    recognizer: Recognizer
-    output: TranscriptConfig
-    model_path: str
-    scores: bool  # whether there are several hypotheses to compare
-
-    @property
-    def aligned(self) -> bool:
-        return self.output.align is not None
-
-    @property
-    def timed(self) -> bool:
-        """Whether the times of words are needed."""
-        return self.output.words or self.aligned or self.output.format not in ("json", "text")
-
-    def __call__(self, file: str, parts: Parts) -> Iterator[str]:
-        """The transcript of a file, piece by piece as its parts come."""
-        form = self.output.format
-        if form == "json":
-            yield json.dumps(self.document(file, parts)) + "\n"
-        elif form == "text":
-            yield from formats.text((best for best, *_ in parts), " " in self.recognizer.model.labels)
-        else:
-            words = (word for best, *_ in parts for word in best.words)
-            yield from formats.ctm(words, file) if form == "ctm" else SUBTITLES[form](words)
-
-    def document(self, file: str, parts: Parts) -> dict[str, Any]:
-        """What deepspeech.pytorch's transcribe.py prints, and more."""
-        parts = list(parts)
-        if len(parts) != 1:
-            parts = [[joined([best for best, *_ in parts], " " in self.recognizer.model.labels)]]
-        meta = {"acoustic_model": {"name": os.path.basename(self.model_path)}}
-        meta |= description(self.recognizer.decoder)
-        if self.aligned:
-            meta["decoder"]["type"] = "alignment"
-        offsets, words = self.output.offsets or self.aligned, self.output.words or self.aligned
-        rows = formats.rows(parts[0], self.recognizer.seconds, offsets, words, self.scores)
-        return {"audio_path": file, "output": rows, "_meta": meta}
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def load_audio(path: str | Path, sample_rate: int, data: bytes | None = None) ->
 
 
 def stream_audio(path: str | Path, sample_rate: int, seconds: float = 10.0) -> Iterator[np.ndarray]:
-    """What `load_audio` gives, sample by sample the same, in blocks of about some seconds.
+    """What `load_audio` gives, in blocks of about some seconds, so that any length fits into memory.
 
     Raises:
         InputError: As `load_audio`, when the fault is reached.

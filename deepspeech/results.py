@@ -1,17 +1,70 @@
-"""Where transcripts of many recordings go: a file each, or one after the other to standard output."""
+"""Transcripts of recordings in the format that was asked for, and where they go."""
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from deepspeech import formats
 from deepspeech.checkpoint import check_writable, write_atomic
+from deepspeech.config import TranscriptConfig
+from deepspeech.decoder import description
 from deepspeech.errors import InputError
+from deepspeech.joining import joined
+from deepspeech.recognizer import Recognizer
+from deepspeech.recordings import Parts
+
+SUBTITLES = {"srt": formats.srt, "vtt": formats.vtt}
+
+
+@dataclass(frozen=True)
+class Renderer:
+    """Puts transcripts into the format that was asked for."""
+
+    recognizer: Recognizer
+    output: TranscriptConfig
+    model_path: str
+    scores: bool  # whether there are several hypotheses to compare
+
+    @property
+    def aligned(self) -> bool:
+        return self.output.align is not None
+
+    @property
+    def timed(self) -> bool:
+        """Whether the times of words are needed."""
+        return self.output.words or self.aligned or self.output.format not in ("json", "text")
+
+    def __call__(self, file: str, parts: Parts) -> Iterator[str]:
+        """The transcript of a file, piece by piece as its parts come."""
+        form = self.output.format
+        if form == "json":
+            yield json.dumps(self.document(file, parts)) + "\n"
+        elif form == "text":
+            yield from formats.text((best for best, *_ in parts), " " in self.recognizer.model.labels)
+        else:
+            words = (word for best, *_ in parts for word in best.words)
+            yield from formats.ctm(words, file) if form == "ctm" else SUBTITLES[form](words)
+
+    def document(self, file: str, parts: Parts) -> dict[str, Any]:
+        """What deepspeech.pytorch's transcribe.py prints, and more."""
+        parts = list(parts)
+        if len(parts) != 1:
+            parts = [[joined([best for best, *_ in parts], " " in self.recognizer.model.labels)]]
+        meta = {"acoustic_model": {"name": os.path.basename(self.model_path)}}
+        meta |= description(self.recognizer.decoder)
+        if self.aligned:
+            meta["decoder"]["type"] = "alignment"
+        offsets, words = self.output.offsets or self.aligned, self.output.words or self.aligned
+        rows = formats.rows(parts[0], self.recognizer.seconds, offsets, words, self.scores)
+        return {"audio_path": file, "output": rows, "_meta": meta}
 
 
 class ResultFiles:

@@ -67,33 +67,34 @@ def transcribe_recordings(
         total=len(paths), desc="Transcribing", unit="file", leave=False, disable=not (progress and several)
     ) as bar:
         for first in range(0, len(paths), WINDOW):
-            for index, parts in _transcribe(
-                recognizer, paths[first : first + WINDOW], config, words, progress
-            ):
-                yield paths[first + index], parts
+            window = paths[first : first + WINDOW]
+            for path, parts in _transcribe(recognizer, window, config, words, progress):
+                yield path, parts
                 bar.update()
 
 
 def _transcribe(
     recognizer: Recognizer, paths: Sequence[str], config: RecordingsConfig, words: bool, progress: bool
-) -> Iterator[tuple[int, Parts]]:
+) -> Iterator[tuple[str, Parts]]:
     with ThreadPoolExecutor(THREADS) as pool:
-        found = list(pool.map(_duration, paths))
-    durations = {index: each for index, each in enumerate(found) if isinstance(each, float)}
-    yield from ((index, _fault(each)) for index, each in enumerate(found) if isinstance(each, InputError))
-    short = {index: seconds for index, seconds in durations.items() if seconds <= config.whole_seconds}
-    rate = recognizer.model.config.features.sample_rate
-    for batch in _read_batches(paths, short, rate, config):
-        yield from ((index, _fault(each)) for index, each in batch if isinstance(each, InputError))
-        waveforms = {index: each for index, each in batch if isinstance(each, np.ndarray)}
+        durations = dict(zip(paths, pool.map(_duration, paths), strict=True))
+    faults = {path: each for path, each in durations.items() if isinstance(each, InputError)}
+    yield from ((path, _fault(error)) for path, error in faults.items())
+    short = {
+        path: seconds
+        for path, seconds in durations.items()
+        if path not in faults and seconds <= config.whole_seconds
+    }
+    for batch in _read_batches(short, recognizer.model.config.features.sample_rate, config):
+        yield from ((path, _fault(each)) for path, each in batch if isinstance(each, InputError))
+        waveforms = {path: each for path, each in batch if isinstance(each, np.ndarray)}
         if waveforms:
             transcripts = recognizer.batch_transcripts(list(waveforms.values()), words)
-            yield from ((index, [each]) for index, each in zip(waveforms, transcripts, strict=True))
-    for index in sorted(durations.keys() - short.keys()):
-        parts = transcribe_long(
-            recognizer, paths[index], config.segment_seconds, config.batch_seconds, progress
-        )
-        yield index, ([part] for part in parts)
+            yield from ((path, [each]) for path, each in zip(waveforms, transcripts, strict=True))
+    for path in durations:
+        if path not in faults and path not in short:
+            parts = transcribe_long(recognizer, path, config.segment_seconds, config.batch_seconds, progress)
+            yield path, ([part] for part in parts)
 
 
 def _fault(error: InputError) -> Parts:
@@ -110,14 +111,14 @@ def _duration(path: str) -> float | InputError:
 
 
 def _read_batches(
-    paths: Sequence[str], durations: dict[int, float], sample_rate: int, config: RecordingsConfig
-) -> Iterable[list[tuple[int, np.ndarray | InputError]]]:
+    durations: dict[str, float], sample_rate: int, config: RecordingsConfig
+) -> Iterable[list[tuple[str, np.ndarray | InputError]]]:
     """Waveforms of the files whose seconds are given, of like length in batches, by worker processes."""
-    indices = list(durations)
+    paths = list(durations)
     sampler = BucketingSampler(list(durations.values()), 1, shuffle=False, batch_seconds=config.batch_seconds)
-    batches = [[indices[position] for position in batch] for batch in sampler.batches()]
+    batches = [[paths[index] for index in batch] for batch in sampler.batches()]
     return DataLoader(
-        _Waveforms(paths, sample_rate),
+        _Waveforms(sample_rate),
         batch_sampler=batches,
         collate_fn=list,
         num_workers=min(config.num_workers, len(batches) // 2, os.cpu_count() or 1),
@@ -126,13 +127,13 @@ def _read_batches(
 
 
 class _Waveforms(Dataset):
-    """An unreadable file is handed on as a value, so that it can cross from a worker process."""
+    """Waveforms by path. A fault is handed on as a value, so that it can cross from a worker process."""
 
-    def __init__(self, paths: Sequence[str], sample_rate: int) -> None:
-        self.paths, self.sample_rate = paths, sample_rate
+    def __init__(self, sample_rate: int) -> None:
+        self.sample_rate = sample_rate
 
-    def __getitem__(self, index: int) -> tuple[int, np.ndarray | InputError]:
+    def __getitem__(self, path: str) -> tuple[str, np.ndarray | InputError]:
         try:
-            return index, load_audio(self.paths[index], self.sample_rate)
+            return path, load_audio(path, self.sample_rate)
         except InputError as error:
-            return index, error
+            return path, error

@@ -51,7 +51,9 @@ def run(folder, capsys):
         assert script.main([*flags, *map(str, arguments)]) == status
         out, err = capsys.readouterr()
         lines = err.replace("\r", "\n").splitlines()
-        return out.splitlines(), "\n".join(line for line in lines if line.strip(" \x1b[A") and "|" not in line)
+        return out.splitlines(), "\n".join(
+            line for line in lines if line.strip(" \x1b[A") and "|" not in line
+        )
 
     return run
 

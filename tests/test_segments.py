@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepspeech.audio import load_audio
 from deepspeech.segments import OVERLAP, Segment, Segmenter
 
 RATE = 2000  # Hz; everything is in seconds, so a low rate only saves time
@@ -131,6 +132,30 @@ def test_every_sound_is_in_a_segment_and_blocks_do_not_matter(waveform, block, l
         covered[each.start : each.stop] = True
         stop = each.stop
     assert covered[np.abs(waveform) > 0.1].all()
+
+
+def test_no_spoken_word_is_cut(shared):
+    """Digits of several speakers, joined with pauses of 0.2 to 1 s; no segment is longer than 10 s."""
+    random = np.random.default_rng(1)
+    paths = sorted((shared / "speech" / "digits" / "recordings").glob("*_[0-4].wav"))
+    parts, words, now = [], [], 0
+    for path in random.permutation(paths)[:120]:
+        spoken = load_audio(path, 8000)
+        parts += [
+            spoken / np.abs(spoken).max() * random.uniform(0.2, 0.8),
+            np.zeros(random.integers(1600, 8000)),
+        ]
+        words.append((now, now + len(spoken)))
+        now += sum(map(len, parts[-2:]))
+    waveform = np.concatenate(parts) + 1e-3 * random.standard_normal(now)
+    segmenter = Segmenter(8000, max_seconds=10, min_seconds=2.5)
+    found = segmenter.feed(waveform.astype(np.float32)) + segmenter.finish()
+    assert len(found) > 12
+    assert not any(each.overlap for each in found)
+    trim = 800  # a tenth of a second: recordings may begin and end with silence
+    for start, stop in words:
+        whole = [each for each in found if each.start <= start + trim and stop - trim <= each.stop]
+        assert len(whole) == 1
 
 
 def test_samples_one_by_one():

@@ -36,8 +36,8 @@ class Segmenter:
 
     A frame is silent if it is less than `MARGIN` above the noise floor, which falls with every
     quieter frame at once and rises slowly (minimum tracking, after R. Martin, "Spectral subtraction
-    based on minimum statistics", 1994). In doubt audio counts as speech: only
-    silence at the edges of utterances is ever left out.
+    based on minimum statistics", 1994). In doubt audio counts as speech, and only silence at the
+    edges of utterances is ever left out.
 
     An utterance ends at `min_silence` of silence. One that would be longer than `max_seconds` is cut
     in the longest pause of its second half; where there is none, it ends there, and the next

@@ -1,59 +1,100 @@
 #!/usr/bin/env python3
-"""Write down the speech of audio files: as JSON, text, subtitles or time-marked words."""
+"""Write down the speech of audio files: as JSON, text, subtitles or time-marked words.
+
+A file that cannot be read is reported, the others are transcribed, and the status is 1.
+"""
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
-from deepspeech import cli, formats
+from tqdm import tqdm
+
+from deepspeech import cli
 from deepspeech.alignment import ForcedAligner
 from deepspeech.checkpoint import load_model
-from deepspeech.config import DecoderConfig, InferenceConfig, StreamConfig, TranscriptConfig
-from deepspeech.decoder import description, make_decoder
+from deepspeech.config import (
+    DecoderConfig,
+    InferenceConfig,
+    RecordingsConfig,
+    StreamConfig,
+    TranscriptConfig,
+)
+from deepspeech.decoder import make_decoder
 from deepspeech.device import inference_device, inference_format
 from deepspeech.errors import InputError
 from deepspeech.live import transcribe_live
 from deepspeech.manifest import read_transcript
 from deepspeech.recognizer import Recognizer
-from deepspeech.words import Transcript
+from deepspeech.recordings import find_recordings, transcribe_recordings
+from deepspeech.results import SUBTITLES, InOrder, Renderer, ResultFiles
 
-SUBTITLES = {"srt": formats.srt, "vtt": formats.vtt}
+NAME = os.path.basename(__file__)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = cli.parse(
-        argv, __doc__, TranscriptConfig, StreamConfig, InferenceConfig, DecoderConfig, extend=add_arguments
-    )
-    output, inference = arguments.make(TranscriptConfig), arguments.make(InferenceConfig)
-    files = [*arguments.values.get("files", ()), *arguments.values.get("audio_path", ())]
-    if not files:
-        raise InputError("no audio file; give one or more")
-    streaming = arguments.make(StreamConfig)
-    if streaming.stream and (len(files) > 1 or output != TranscriptConfig()):
+    groups = RecordingsConfig, TranscriptConfig, StreamConfig, InferenceConfig, DecoderConfig
+    arguments = cli.parse(argv, __doc__.splitlines()[0], *groups, extend=add_arguments)
+    recordings, output, streaming, inference, decoding = map(arguments.make, groups)
+    named = [*arguments.values.get("files", ()), *arguments.values.get("audio_path", ())]
+    files, faults = find_recordings(named, recordings)
+    if streaming.stream and (
+        len(files) > 1 or (recordings, output) != (RecordingsConfig(), TranscriptConfig())
+    ):
         raise InputError(
             "--stream: transcribes one file, to its own lines of text; leave out what asks for more"
         )
-    if len(files) > 1 and (output.align or output.format in SUBTITLES):
+    if len(files) > 1 and (output.align or (output.format in SUBTITLES and not recordings.output)):
         flag = "--align" if output.align else f"--format {output.format}"
-        raise InputError(f"{flag}: {len(files)} audio files; give one at a time")
+        remedy = "" if output.align else ", or name a folder with --output"
+        raise InputError(f"{flag}: {len(files)} audio files; give one at a time{remedy}")
     device = inference_device(inference.cuda)
     model = load_model(inference.model_path, device)
     if output.align:
         decoder = ForcedAligner(model.labels, read_transcript(output.align))
+        recordings = replace(recordings, chunk_seconds=0.0)  # no part of the transcript fits a segment
     else:
-        decoder = make_decoder(arguments.make(DecoderConfig), model.labels)
+        decoder = make_decoder(decoding, model.labels)
     recognizer = Recognizer(model, decoder, inference_format(inference.half, device))
     if streaming.stream:
         transcribe_live(recognizer, files[0], streaming)
         return 0
-    for file in files:
-        sys.stdout.write(render(recognizer, file, output, inference))
-        sys.stdout.flush()
-    return 0
+    for fault in faults:
+        note(f"{NAME}: error: {fault}")
+    render = Renderer(recognizer, output, inference.model_path, scores=decoding.top_paths > 1)
+    complete = transcribe_files(recognizer, files, recordings, output, render)
+    return int(bool(faults) or not complete)
+
+
+def transcribe_files(
+    recognizer: Recognizer,
+    files: Sequence[str],
+    recordings: RecordingsConfig,
+    output: TranscriptConfig,
+    render: Renderer,
+) -> bool:
+    """Write the transcripts of files; those that cannot be read are told. Returns whether all could."""
+    complete = True
+    if recordings.output:
+        sink = ResultFiles(recordings.output, "txt" if output.format == "text" else output.format)
+        named, files = files, sink.missing(files)
+        if done := len(named) - len(files):
+            note(f"{done} of {len(named)} recordings have their results in {recordings.output} already")
+    else:
+        sink = InOrder(files, sys.stdout)
+    # Text comes word by word: on a terminal, a bar would stand in the middle of its line
+    progress = bool(recordings.output) or output.format != "text" or not sys.stdout.isatty()
+    for file, parts in transcribe_recordings(recognizer, files, recordings, render.timed, progress):
+        try:
+            sink.write(file, render(file, parts))
+        except InputError as fault:
+            note(f"{NAME}: error: {fault}")
+            complete = False
+    return complete
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,26 +102,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--audio-path", nargs="+", metavar="FILE", help="audio files")
 
 
-def render(recognizer: Recognizer, file: str, output: TranscriptConfig, inference: InferenceConfig) -> str:
-    """The transcript of a file in the format that was asked for."""
-    if output.format == "text":
-        return recognizer.transcribe(file).text + "\n"
-    if output.format != "json":
-        words = recognizer.transcripts(file)[0].words
-        return formats.ctm(words, file) if output.format == "ctm" else SUBTITLES[output.format](words)
-    aligned = output.align is not None
-    offsets, timed = output.offsets or aligned, output.words or aligned
-    if timed:
-        transcripts = recognizer.transcripts(file)
-    else:
-        transcripts = [Transcript(hypothesis, []) for hypothesis in recognizer.hypotheses([file])[0]]
-    meta = {"acoustic_model": {"name": os.path.basename(inference.model_path)}}
-    meta |= description(recognizer.decoder)
-    if aligned:
-        meta["decoder"]["type"] = "alignment"
-    rows = formats.rows(transcripts, recognizer.seconds, offsets, timed)
-    document = {"audio_path": file, "output": rows, "_meta": meta}
-    return json.dumps(document) + "\n"
+def note(text: str) -> None:
+    tqdm.write(text, file=sys.stderr)
 
 
 if __name__ == "__main__":

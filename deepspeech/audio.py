@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -31,27 +32,53 @@ def load_audio(path: str | Path, sample_rate: int, data: bytes | None = None) ->
         InputError: The file is missing, no audio, damaged, truncated or empty.
     """
     with _open(path, data) as file:
-        try:
-            waveform = _read(file)
-        except (soundfile.LibsndfileError, RuntimeError) as error:
-            raise InputError(f"{path}: damaged audio: {_reason(error)}; replace the file") from None
-        if len(waveform) < file.frames:
-            raise InputError(
-                f"{path}: truncated audio: {len(waveform)} of {file.frames} samples can be read; "
-                "replace the file"
-            )
+        waveform = _read(file, path)
+        _refuse_truncated(file, path, len(waveform))
         rate = file.samplerate
-    waveform = waveform[:, 0] if waveform.shape[1] == 1 else waveform.mean(axis=1)
-    if not np.isfinite(waveform).all():
-        raise InputError(f"{path}: audio has NaN or infinite samples; replace the file")
     return waveform if rate == sample_rate else soxr.resample(waveform, rate, sample_rate)
 
 
-def _read(file: soundfile.SoundFile) -> np.ndarray:
-    """All samples (samples, channels), float32. libsndfile's own way from 16 bits takes thrice the time."""
+def stream_audio(path: str | Path, sample_rate: int, seconds: float = 10.0) -> Iterator[np.ndarray]:
+    """What `load_audio` gives, in blocks of about some seconds, so that any length fits into memory.
+
+    Raises:
+        InputError: As `load_audio`, when the fault is reached.
+    """
+    with _open(path) as file:
+        resampler = soxr.ResampleStream(file.samplerate, sample_rate, 1, dtype="float32")
+        resampled, read = file.samplerate != sample_rate, 0
+        while read < file.frames:
+            block = _read(file, path, max(int(seconds * file.samplerate), 1))
+            if not len(block):
+                _refuse_truncated(file, path, read)
+            read += len(block)
+            yield resampler.resample_chunk(block, last=read >= file.frames) if resampled else block
+
+
+def _read(file: soundfile.SoundFile, path: str | Path, count: int = -1) -> np.ndarray:
+    """The next samples, all by default, as a mono waveform (samples,)."""
+    try:
+        samples = _decode(file, count)
+    except (soundfile.LibsndfileError, RuntimeError) as error:
+        raise InputError(f"{path}: damaged audio: {_reason(error)}; replace the file") from None
+    waveform = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+    if not np.isfinite(waveform).all():
+        raise InputError(f"{path}: audio has NaN or infinite samples; replace the file")
+    return waveform
+
+
+def _decode(file: soundfile.SoundFile, count: int) -> np.ndarray:
+    """(samples, channels) float32. libsndfile's own way from 16 bits takes thrice the time."""
     if file.subtype != "PCM_16":
-        return file.read(dtype="float32", always_2d=True)
-    return file.read(dtype="int16", always_2d=True) * np.float32(2**-15)
+        return file.read(count, dtype="float32", always_2d=True)
+    return file.read(count, dtype="int16", always_2d=True) * np.float32(2**-15)
+
+
+def _refuse_truncated(file: soundfile.SoundFile, path: str | Path, read: int) -> None:
+    if read < file.frames:
+        raise InputError(
+            f"{path}: truncated audio: {read} of {file.frames} samples can be read; replace the file"
+        )
 
 
 def duration(path: str | Path, data: bytes | None = None) -> float:

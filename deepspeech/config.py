@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
 from deepspeech.errors import InputError
 from deepspeech.options import (
+    CHUNK,
     FRACTION,
     LEVEL,
     NOT_NEGATIVE,
@@ -331,6 +333,38 @@ class EvaluationConfig(Options):
         if self.stream and (self.report or self.save_output):
             flag = "--report" if self.report else "--save-output"
             raise InputError(f"{flag}: is of whole utterances; leave out --stream")
+
+
+@dataclass(frozen=True)
+class RecordingsConfig(Options):
+    """Recordings"""
+
+    manifest: str | None = option(None, "CSV of audio,transcript[,seconds] whose audio to transcribe")
+    folder: str | None = option(None, "folder whose audio files to transcribe, with all folders below it")
+    output: str | None = option(
+        None, "folder for one file of results per recording; those that are there already are not made again"
+    )
+    chunk_seconds: float | None = option(
+        None,
+        "cut longer recordings into segments of at most this length, at silences where there are any; "
+        "0: never cut (default: 20 for recordings of more than a minute, shorter ones are not cut)",
+        CHUNK,
+        metavar="SECONDS",
+    )
+    batch_seconds: float = option(80.0, "audio computed at a time, padding included", POSITIVE)
+    num_workers: int = option(2, "processes that read the audio of many files; 0: none", NOT_NEGATIVE)
+
+    @property
+    def whole_seconds(self) -> float:
+        """Recordings up to this length are not cut."""
+        if self.chunk_seconds is None:
+            return 60.0
+        return self.chunk_seconds or math.inf
+
+    @property
+    def segment_seconds(self) -> float:
+        """How long segments of those that are cut may be."""
+        return self.chunk_seconds or 20.0
 
 
 @dataclass(frozen=True)

@@ -178,7 +178,7 @@ class _Reader(Dataset):
             return error
 
 
-def _ignore_signals(worker: int) -> None:
+def ignore_signals(worker: int) -> None:
     """Ctrl-C and `timeout` signal the whole process group: the main process decides when to end."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -211,7 +211,7 @@ class AudioDataLoader(DataLoader):
             collate_fn=collate,
             num_workers=min(num_workers, distributed.share_of_cores()),
             pin_memory=self.device.type == "cuda",
-            worker_init_fn=_ignore_signals,
+            worker_init_fn=ignore_signals,
         )
         self.skip_faulty = skip_faulty
         policy = dataset.augment.policy if dataset.augment else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from deepspeech.config import DecoderConfig
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
+from deepspeech.options import flag_names
 
 
 @dataclass(frozen=True)
@@ -73,10 +74,10 @@ def make_decoder(config: DecoderConfig, labels: Labels) -> Decoder:
         from deepspeech.beam import BeamCTCDecoder  # which builds on this module
 
         return BeamCTCDecoder(labels, config)
-    for name in ("lm_path", "hot_words"):
-        if value := getattr(config, name):
-            flag = name.replace("_", "-")
-            raise InputError(f"--{flag} {value}: greedy decoding has no use for it; pass --decoder beam")
+    for entry in fields(config):
+        if (value := getattr(config, entry.name)) != entry.default:
+            flag = flag_names(entry)[0] + ("" if value is True else f" {value}")
+            raise InputError(f"{flag}: greedy decoding has no use for it; pass --decoder beam")
     return GreedyDecoder(labels)
 
 

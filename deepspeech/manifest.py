@@ -140,14 +140,7 @@ def build(folder: str | Path, skip_faulty: bool = False) -> list[Utterance]:
     Raises:
         InputError: There is none, or, a line each, audio that has no transcript or cannot be read.
     """
-    if not os.path.isdir(folder):
-        raise InputError(f"{folder}: no such folder; correct the path")
-    names = sorted(
-        os.path.join(parent, name)
-        for parent, _, files in os.walk(folder, followlinks=True)
-        for name in files
-        if os.path.splitext(name)[1].lower() in AUDIO_ENDINGS
-    )
+    names = find_audio(folder)
 
     def look(name: str) -> Utterance:
         return Utterance(name, _transcript_of(name, folder), audio.duration(name))
@@ -157,6 +150,22 @@ def build(folder: str | Path, skip_faulty: bool = False) -> list[Utterance]:
     if not found:
         raise InputError(f"{folder}: no audio ({', '.join(sorted(AUDIO_ENDINGS))}) with transcripts (.txt)")
     return sort(found)
+
+
+def find_audio(folder: str | Path) -> list[str]:
+    """The audio files in a folder and all folders below it, by name.
+
+    Raises:
+        InputError: There is no such folder.
+    """
+    if not os.path.isdir(folder):
+        raise InputError(f"{folder}: no such folder; correct the path")
+    return sorted(
+        os.path.join(parent, name)
+        for parent, _, files in os.walk(folder, followlinks=True)
+        for name in files
+        if os.path.splitext(name)[1].lower() in AUDIO_ENDINGS
+    )
 
 
 def _transcript_of(name: str, folder: str | Path) -> str:

@@ -24,6 +24,7 @@ SEED = Check(lambda value: 0 <= value < 2**63, "must be from 0 to 2**63 - 1")
 FRACTION = Check(lambda value: 0 <= value < 1, "must be at least 0 and below 1")
 PROBABILITY = Check(lambda value: 0 <= value <= 1, "must be from 0 to 1")
 TEMPO = Check(lambda value: 0.5 <= value <= 2, "must be from 0.5 to 2")
+CHUNK = Check(lambda value: value == 0 or 2 <= value < float("inf"), "must be at least 2 seconds, or 0")
 LEVEL = Check(lambda value: -100 <= value <= 100, "must be from -100 to 100 dB")
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils.rnn import pad_sequence
 
 from deepspeech.audio import load_audio
 from deepspeech.checkpoint import load_model
@@ -67,15 +66,34 @@ class Recognizer:
         Raises:
             InputError: The file cannot be read.
         """
-        waveform = self._waveform(audio)
-        log_probs, lengths = self.log_probs([waveform])
-        levels = sound_levels(waveform, self.model.config.features.sample_rate)
-        return [
-            Transcript(
-                hypothesis, find_words(hypothesis, log_probs[0], levels, self.model.labels, self.seconds(1))
+        return self.batch_transcripts([self._waveform(audio)])[0]
+
+    def batch_transcripts(
+        self, waveforms: Sequence[np.ndarray], words: bool = True
+    ) -> list[list[Transcript]]:
+        """`transcripts` of each of some waveforms (samples,), which run as one batch.
+
+        Args:
+            waveforms: At the model's sample rate.
+            words: Whether to find the times and confidences of the words.
+        """
+        log_probs, lengths = self.log_probs(waveforms)
+        decoded = self.decoder.decode(log_probs, lengths)
+        if not words:
+            return [[Transcript(hypothesis, []) for hypothesis in hypotheses] for hypotheses in decoded]
+        labels, frame = self.model.labels, self.seconds(1)
+        result = []
+        for waveform, row, length, hypotheses in zip(
+            waveforms, log_probs.cpu(), lengths.tolist(), decoded, strict=True
+        ):
+            levels = sound_levels(waveform, self.model.config.features.sample_rate)
+            result.append(
+                [
+                    Transcript(each, find_words(each, row[:length], levels, labels, frame))
+                    for each in hypotheses
+                ]
             )
-            for hypothesis in self.decoder.decode(log_probs, lengths)[0]
-        ]
+        return result
 
     @torch.inference_mode()
     def log_probs(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
@@ -98,8 +116,10 @@ class Recognizer:
     def features(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         """What the network sees of waveforms (samples,): (batch, bins, frames), and frame counts."""
         lengths = torch.tensor([len(waveform) for waveform in waveforms], device=self.device)
-        rows = [torch.from_numpy(waveform) for waveform in waveforms]
-        return self.spectrogram(pad_sequence(rows, batch_first=True).to(self.device), lengths)
+        rows = torch.zeros(len(waveforms), _few_lengths(int(lengths.max())))
+        for row, waveform in zip(rows, waveforms, strict=True):
+            row[: len(waveform)] = torch.from_numpy(waveform)
+        return self.spectrogram(rows.to(self.device), lengths)
 
     def _waveform(self, audio: str | Path | np.ndarray) -> np.ndarray:
         if isinstance(audio, np.ndarray):
@@ -125,3 +145,12 @@ class Recognizer:
         for window in self.model.conv.time:
             stride *= window.stride
         return offset * stride
+
+
+def _few_lengths(samples: int) -> int:
+    """A number of samples that is not smaller and at most an eighth larger, eight in an octave.
+
+    oneDNN makes and keeps a kernel for every new shape: memory would grow with each batch.
+    """
+    step = max(1 << samples.bit_length() >> 4, 1)
+    return -(-samples // step) * step

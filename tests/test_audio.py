@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from deepspeech.audio import duration, load_audio
+from deepspeech.audio import duration, load_audio, stream_audio
 from deepspeech.errors import InputError
 
 RATE = 16000
@@ -68,6 +68,23 @@ def refusal(function, *arguments):
     return str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+def test_blocks_are_the_whole(tmp_path, name, rate):
+    waveform = np.random.default_rng(0).uniform(-0.5, 0.5, (3 * rate + 17, 2))
+    soundfile.write(tmp_path / name, waveform, rate)
+    blocks = list(stream_audio(tmp_path / name, RATE, seconds=0.7))
+    assert len(blocks) == 5
+    rounding = 1e-6 if name == "a.mp3" else 0  # of libsndfile's decoder
+    assert np.concatenate(blocks) == pytest.approx(load_audio(tmp_path / name, RATE), abs=rounding, rel=0)
+
+
+def test_a_block_of_one_sample(tmp_path):
+    soundfile.write(tmp_path / "a.wav", [0.1], RATE)
+    (block,) = stream_audio(tmp_path / "a.wav", RATE)
+    assert len(block) == 1
+
+
 @pytest.mark.parametrize("name", ["missing.wav", "folder.wav"])
 def test_what_is_no_file_is_refused(tmp_path, name):
     (tmp_path / "folder.wav").mkdir()
@@ -116,7 +133,8 @@ def test_damage_inside_a_file_is_found_when_it_is_read(tmp_path):
     content[20000:24000] = bytes(4000)
     path.write_bytes(content)
     assert duration(path) == 2.0
-    assert "damaged audio" in refusal(load_audio, path, RATE)
+    for function in (load_audio, lambda path, rate: list(stream_audio(path, rate, 0.5))):
+        assert "damaged audio" in refusal(function, path, RATE)
 
 
 def test_samples_that_are_no_numbers_are_refused(tmp_path):

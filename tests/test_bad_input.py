@@ -115,7 +115,13 @@ CASES = {
         "test.py", f"--model-path {MODEL} --test-manifest @/all_silent.csv", ["1 utterances", "WER "], 0
     ),
     "missing file to transcribe": Case(
-        "transcribe.py", f"--model-path {MODEL} @/gone.wav", ["@/gone.wav: no such audio file"]
+        "transcribe.py", f"--model-path {MODEL} @/gone.wav", ["@/gone.wav: no such audio file"], 1
+    ),
+    "no samples to transcribe": Case(
+        "transcribe.py",
+        f"--model-path {MODEL} @/no_samples.wav",
+        ["error: @/no_samples.wav: audio has no samples; replace or remove it"],
+        1,
     ),
 }
 
@@ -132,6 +138,7 @@ def prepare(folder: Path, labels) -> Path:
     soundfile.write(folder / "cut.flac", np.random.default_rng(0).normal(0, 0.1, 16000), 16000)
     (folder / "cut.flac").write_bytes((folder / "cut.flac").read_bytes()[:20000])
     (folder / "empty.wav").touch()
+    soundfile.write(folder / "no_samples.wav", np.zeros(0), 16000)
     (folder / "silent.txt").write_text(" \n")
     (folder / "cafe.txt").write_text("CAFÉ", encoding="utf-8")
     for name, alphabet in (("no_blank", '["A", "B"]'), ("twice", '["_", "A", "A"]'), ("other", '["_", "A"]')):
@@ -252,8 +259,16 @@ def test_mistakes_on_the_command_line_of_training(files, arguments, words):
         ("test.py", ["--output", "labels.json/rows.csv"], "--output labels.json: cannot write there"),
         ("transcribe.py", [], "no audio file; give one or more"),
         ("transcribe.py", ["--model-path", "labels.json", "a.wav"], "labels.json: not a"),
-        ("transcribe.py", ["tests"], "tests: no such audio file"),
-        ("transcribe.py", ["labels.json"], "labels.json: not an audio file that can be read"),
+        (
+            "test.py",
+            ["--beam-width", "99"],
+            "--beam-width 99: greedy decoding has no use for it; pass --decoder",
+        ),
+        (
+            "transcribe.py",
+            ["--alpha", "2", "a.wav"],
+            "--alpha 2.0: greedy decoding has no use for it; pass --",
+        ),
     ],
 )
 def test_mistakes_on_the_command_line_of_inference(files, script, arguments, words):

@@ -18,6 +18,7 @@ from deepspeech.decoder import make_decoder
 from deepspeech.device import inference_device, inference_format
 from deepspeech.errors import InputError
 from deepspeech.evaluation import Evaluation, evaluate, evaluate_streams
+from deepspeech.quantization import quantize
 from deepspeech.recognizer import Recognizer
 from deepspeech.report import Reliability, write_report
 from deepspeech.saved_output import SavedOutput
@@ -34,8 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             folder, flag = os.path.dirname(path) or ".", f"--{name.replace('_', '-')}"
             distributed.on_first(partial(check_writable, folder, flag))
     device = inference_device(inference.cuda)
-    dtype = inference_format(inference.half, device)
+    dtype = inference_format(inference, device)
     model = distributed.on_first(lambda: load_model(inference.model_path)).to(device)
+    if inference.int8:
+        quantize(model)
     decoder = make_decoder(arguments.make(DecoderConfig), model.labels)
     corpus = distributed.on_first(
         lambda: load_corpus(

@@ -29,6 +29,7 @@ from deepspeech.device import inference_device, inference_format
 from deepspeech.errors import InputError
 from deepspeech.live import transcribe_live
 from deepspeech.manifest import read_transcript
+from deepspeech.quantization import quantize
 from deepspeech.recognizer import Recognizer
 from deepspeech.recordings import find_recordings, transcribe_recordings
 from deepspeech.results import SUBTITLES, InOrder, Renderer, ResultFiles
@@ -42,9 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     recordings, output, streaming, inference, decoding = map(arguments.make, groups)
     named = [*arguments.values.get("files", ()), *arguments.values.get("audio_path", ())]
     files, faults = find_recordings(named, recordings)
-    if streaming.stream and (
-        len(files) > 1 or (recordings, output) != (RecordingsConfig(), TranscriptConfig())
-    ):
+    asked = (recordings, output) != (RecordingsConfig(), TranscriptConfig())
+    if streaming.stream and (len(files) > 1 or asked):
         raise InputError(
             "--stream: transcribes one file, to its own lines of text; leave out what asks for more"
         )
@@ -59,7 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         recordings = replace(recordings, chunk_seconds=0.0)  # no part of the transcript fits a segment
     else:
         decoder = make_decoder(decoding, model.labels)
-    recognizer = Recognizer(model, decoder, inference_format(inference.half, device))
+    if inference.int8:
+        quantize(model)
+    recognizer = Recognizer(model, decoder, inference_format(inference, device))
     if streaming.stream:
         transcribe_live(recognizer, files[0], streaming)
         return 0

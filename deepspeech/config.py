@@ -273,7 +273,9 @@ class InferenceConfig(Options):
 
     model_path: str = option("models/deepspeech_final.pth", "a model or checkpoint; path or URL")
     cuda: bool = option(False, "run on the GPU")
-    half: bool = option(False, "half precision on the GPU")
+    half: bool = option(False, "half precision on the GPU, as --precision fp16")
+    precision: str = option("fp32", "number format of the network", choices=("fp32", "bf16", "fp16", "auto"))
+    int8: bool = option(False, "8-bit weights in lstm and gru layers, on the CPU")
 
 
 @dataclass(frozen=True)

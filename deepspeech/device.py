@@ -8,6 +8,7 @@ import torch
 from tqdm import tqdm
 
 from deepspeech import distributed
+from deepspeech.config import InferenceConfig
 from deepspeech.errors import InputError
 
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -24,15 +25,15 @@ def inference_device(cuda: bool) -> torch.device:
     return _device(cuda)
 
 
-def inference_format(half: bool, device: torch.device) -> torch.dtype:
-    """float32, or float16 on a GPU.
+def inference_format(config: InferenceConfig, device: torch.device) -> torch.dtype:
+    """The dtype for autocast that was asked for; float32 means no autocast.
 
     Raises:
         InputError: Half precision on a CPU.
     """
-    if half and device.type == "cpu":
+    if config.half and device.type == "cpu":
         raise InputError("--half: half precision needs --cuda; leave the flag out on the CPU")
-    return torch.float16 if half else torch.float32
+    return number_format("fp16" if config.half else config.precision, device)
 
 
 def training_device(cuda: bool) -> torch.device:
@@ -94,7 +95,7 @@ def number_format(precision: str, device: torch.device) -> torch.dtype:
     if precision == "auto":
         precision = "bf16" if computes_bf16(device) else "fp32" if device.type == "cpu" else "fp16"
     if precision == "fp16" and device.type == "cpu":
-        raise InputError("--precision fp16: the CPU trains in fp32 or bf16; choose one of them")
+        raise InputError("--precision fp16: the CPU computes in fp32 or bf16; choose one of them")
     if precision == "bf16" and not computes_bf16(device):
         tqdm.write("This processor would emulate bf16 slowly: computing in fp32")
         precision = "fp32"

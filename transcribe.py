@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     named = [*arguments.values.get("files", ()), *arguments.values.get("audio_path", ())]
     files, faults = find_recordings(named, recordings)
     asked = (recordings, output) != (RecordingsConfig(), TranscriptConfig())
-    if streaming.stream and (len(files) > 1 or asked):
+    if streaming.stream and (len(named) != 1 or asked):
         raise InputError(
             "--stream: transcribes one file, to its own lines of text; leave out what asks for more"
         )

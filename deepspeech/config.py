@@ -274,7 +274,9 @@ class InferenceConfig(Options):
     model_path: str = option("models/deepspeech_final.pth", "a model or checkpoint; path or URL")
     cuda: bool = option(False, "run on the GPU")
     half: bool = option(False, "half precision on the GPU, as --precision fp16")
-    precision: str = option("fp32", "number format of the network", choices=("fp32", "bf16", "fp16", "auto"))
+    precision: str = option(
+        "fp32", "number format: fp32, bf16, fp16 (on a GPU) or auto", one_of("fp32", "bf16", "fp16", "auto")
+    )
     int8: bool = option(False, "8-bit weights in lstm and gru layers, on the CPU")
 
 
@@ -397,10 +399,11 @@ class StreamConfig(Options):
     )
     channels: int = option(1, "of raw samples from a pipe, which are 16-bit, little-endian", POSITIVE)
     real_time: bool = option(False, "read a file no faster than it was spoken")
+    end_silence: float = option(1.0, "seconds without speech that end an utterance; 0: never", NOT_NEGATIVE)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("sample_rate", "channels", "real_time"):
+        for name in ("sample_rate", "channels", "real_time", "end_silence"):
             entry = type(self).__dataclass_fields__[name]
             if not self.stream and getattr(self, name) != entry.default:
                 raise InputError(f"{flag_names(entry)[0]}: has no effect without --stream; add it")

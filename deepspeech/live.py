@@ -8,6 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 from types import FrameType
 from typing import BinaryIO, TextIO
 
@@ -15,7 +16,7 @@ import numpy as np
 
 from deepspeech.audio import load_audio
 from deepspeech.config import StreamConfig
-from deepspeech.decoder import Partial
+from deepspeech.decoder import Hypothesis, Partial
 from deepspeech.errors import InputError
 from deepspeech.pipe import BLOCK, Encoding, read_pipe
 from deepspeech.recognizer import Recognizer
@@ -24,10 +25,10 @@ Blocks = Iterator[tuple[np.ndarray, int]]  # waveforms (samples,) with their sam
 
 
 def transcribe_live(recognizer: Recognizer, source: str, config: StreamConfig) -> None:
-    """Print the text so far whenever it changes, and the final text.
+    """Print the text so far whenever it changes, and the final text of every utterance.
 
-    On a terminal one line is rewritten; elsewhere every change is a line of JSON. Ctrl-C ends
-    the audio, not the transcript.
+    On a terminal one line is rewritten; elsewhere every change is a line of JSON. An utterance
+    ends with a silence. Ctrl-C ends the audio, not the transcript.
 
     Args:
         recognizer: Its model must be able to stream.
@@ -44,13 +45,20 @@ def transcribe_live(recognizer: Recognizer, source: str, config: StreamConfig) -
         waveform = load_audio(source, stream.sample_rate)
         blocks = file_blocks(waveform, stream.sample_rate, config.real_time)
     display = Display(sys.stdout)
-    shown, seconds = Partial("", ""), 0.0
+    shown = Partial("", "")
     for samples, rate in interruptible(blocks):
-        partial, seconds = stream.feed(samples, rate), stream.seconds
+        partial = stream.feed(samples, rate)
         if partial != shown:
-            display.show(partial, seconds)
+            display.show(partial, stream.seconds)
             shown = partial
-    display.finish(stream.finish().text, seconds)
+        if config.end_silence and stream.silence >= config.end_silence:
+            begin, hypothesis = stream.begin, stream.divide()
+            if hypothesis.text.strip():
+                display.finish(Spoken.of(hypothesis, begin, recognizer), stream.seconds)
+            shown = Partial("", "")
+    begin, seconds, hypothesis = stream.begin, stream.seconds, stream.finish()
+    if hypothesis.text.strip() or not display.finished:
+        display.finish(Spoken.of(hypothesis, begin, recognizer), seconds)
 
 
 def read_standard_input(pipe: BinaryIO, config: StreamConfig) -> Blocks:
@@ -107,6 +115,21 @@ def interruptible(blocks: Blocks) -> Blocks:
         signal.signal(signal.SIGINT, before)
 
 
+@dataclass(frozen=True)
+class Spoken:
+    """An utterance that has ended."""
+
+    text: str
+    start: float  # seconds since the stream began
+    end: float
+
+    @classmethod
+    def of(cls, hypothesis: Hypothesis, begin: float, recognizer: Recognizer) -> Spoken:
+        offsets = hypothesis.offsets or [0]
+        start, end = (begin + recognizer.seconds(each) for each in (offsets[0], offsets[-1] + 1))
+        return cls(hypothesis.text, start, end)
+
+
 class Display:
     """The text so far: one line that is rewritten on a terminal, else JSON lines.
 
@@ -116,6 +139,7 @@ class Display:
 
     def __init__(self, output: TextIO) -> None:
         self.output, self.terminal = output, output.isatty()
+        self.finished = 0  # utterances
 
     def show(self, partial: Partial, seconds: float) -> None:
         """Show what was read of so many seconds."""
@@ -125,16 +149,18 @@ class Display:
         else:
             self._write_row(seconds, partial, final=False)
 
-    def finish(self, text: str, seconds: float) -> None:
-        """Show the final text."""
+    def finish(self, spoken: Spoken, seconds: float) -> None:
+        """Show the final text of an utterance."""
+        self.finished += 1
         if self.terminal:
-            self._write(f"\r\x1b[K{text}\n")
+            self._write(f"\r\x1b[K{spoken.text}\n")
         else:
-            self._write_row(seconds, Partial(text, ""), final=True)
+            times = {"start": round(spoken.start, 3), "end": round(spoken.end, 3)}
+            self._write_row(seconds, Partial(spoken.text, ""), final=True, **times)
 
-    def _write_row(self, seconds: float, partial: Partial, final: bool) -> None:
+    def _write_row(self, seconds: float, partial: Partial, **more: bool | float) -> None:
         row = {"seconds": round(seconds, 3), "committed": partial.committed, "tentative": partial.tentative}
-        self._write(json.dumps(row | {"final": final}) + "\n")
+        self._write(json.dumps(row | more) + "\n")
 
     def _write(self, text: str) -> None:
         self.output.write(text)

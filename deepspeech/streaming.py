@@ -22,10 +22,10 @@ class Stream:
     """Transcribes an utterance while it is spoken; made by `Recognizer.stream`.
 
     Every chunk gives the text so far, `finish` what `Recognizer.transcribe` gives for the whole.
-    After that the next utterance begins, with nothing left of the one before: that is how a
-    segmenter divides an endless stream. Time and memory for a chunk do not depend on what came
-    before, but for the text itself. The statistics of the features do: they are those of all
-    frames since the begin of the utterance, so minutes of silence should not be part of one.
+    Time and memory for a chunk do not depend on what came before, but for the text itself. The
+    statistics of the features do: they are those of all frames since the begin of the utterance,
+    so minutes of silence should not be part of one. `divide`, where `silence` is long, makes
+    utterances of an endless stream.
 
     Args:
         recognizer: Network, features and decoder.
@@ -43,10 +43,16 @@ class Stream:
     def reset(self) -> None:
         """Forget everything and begin an utterance."""
         self.seconds = 0.0  # of audio since then
-        self._heard = self._seen = None  # states of the features and of the network
-        self._decoder = self.recognizer.decoder.stream()
+        self.begin = 0.0  # where in it the utterance begins
         self._resampler: soxr.ResampleStream | None = None
         self._rate = self.sample_rate
+        self._begin()
+
+    def _begin(self) -> None:
+        self.silence = 0.0  # seconds for which the network has read nothing
+        self._heard = self._seen = None  # states of the features and of the network
+        self._decoder = self.recognizer.decoder.stream()
+        self._recent = np.zeros(0, np.float32)  # samples whose last frames are not complete yet
         self._partial = Partial("", "")
 
     def feed(self, samples: np.ndarray, sample_rate: int | None = None) -> Partial:
@@ -83,6 +89,17 @@ class Stream:
             self._advance(self._resampled(np.zeros(0, np.float32), last=True), final=True)
         hypothesis = self._decoder.finish()[0]
         self.reset()
+        return hypothesis
+
+    def divide(self) -> Hypothesis:
+        """End the utterance without waiting for what the network has not seen whole yet.
+
+        That begins the next utterance, so nothing is lost or read twice. Meant for a silence.
+        """
+        hypothesis, recent = self._decoder.finish()[0], self._recent
+        self.begin = self.seconds - len(recent) / self.sample_rate
+        self._begin()
+        self._advance(recent)
         return hypothesis
 
     def _resampled(self, samples: np.ndarray, last: bool = False) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import os
 import pty
@@ -42,7 +43,8 @@ def transcribe(model_path, capsys, monkeypatch):
         if stdin is not None:
             monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         main = load_script("transcribe.py").main
-        assert main(["--stream", "--model-path", str(model_path), *map(str, flags)]) == 0
+        whole = [] if "--end-silence" in flags else ["--end-silence", "0"]
+        assert main(["--stream", "--model-path", str(model_path), *whole, *map(str, flags)]) == 0
         return [json.loads(line) for line in capsys.readouterr().out.splitlines()]
 
     return run
@@ -51,7 +53,8 @@ def transcribe(model_path, capsys, monkeypatch):
 def check_rows(rows, text):
     """Changes only, in the order of time, whose committed part grows into the final text."""
     *partial, final = rows
-    assert final == {"seconds": final["seconds"], "committed": text, "tentative": "", "final": True}
+    assert (final["committed"], final["tentative"], final["final"]) == (text, "", True)
+    assert 0 <= final["start"] < final["end"] <= final["seconds"] + 1
     assert [row["seconds"] for row in rows] == sorted(row["seconds"] for row in rows)
     assert not any(row["final"] for row in partial)
     committed = ""
@@ -140,7 +143,7 @@ def test_on_a_terminal_one_line_is_rewritten(model_path, recording):
     ours, theirs = pty.openpty()
     result = run_script(
         "transcribe.py",
-        *("--stream", recording, "--model-path", model_path),
+        *("--stream", recording, "--model-path", model_path, "--end-silence", "0"),
         capture_output=False,
         stdout=theirs,
     )
@@ -151,6 +154,15 @@ def test_on_a_terminal_one_line_is_rewritten(model_path, recording):
     assert shown.count("\n") == 1
     assert len(shown.split("\r\x1b[K")) > 3
     assert shown.split("\r\x1b[K")[-1].strip() == Recognizer.load(model_path).transcribe(recording).text
+
+
+def test_silence_ends_an_utterance(transcribe, recording):
+    rows = transcribe(recording, "--end-silence", 0.1)
+    ends = [row for row in rows if row["final"]]
+    assert len(ends) > 1
+    assert all(row["committed"].strip() for row in ends)
+    for before, after in itertools.pairwise(ends):
+        assert before["start"] < before["end"] <= after["start"]
 
 
 def test_real_time_gives_the_same_text(transcribe, tmp_path):

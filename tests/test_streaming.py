@@ -281,3 +281,23 @@ def test_train_normalises_as_asked_and_the_model_file_remembers(corpus, tmp_path
     flags += ["--continue-from", str(tmp_path / "deepspeech_final.pth"), "--normalize", "utterance"]
     with pytest.raises(InputError, match=r"--normalize utterance: .* has running"):
         load_script("train.py").main(flags)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_dividing_a_stream_loses_nothing(labels, cell):
+    recognizer = streaming_recognizer(labels, rnn_type=cell)
+    waveform, stream, begins = audio(64_000), recognizer.stream(), []
+    for chunk in chunks_of(waveform, [1600]):
+        stream.feed(chunk)
+        if stream.silence >= 0.1:
+            begin, now = stream.begin, stream.seconds
+            found = stream.divide()
+            assert stream.begin == pytest.approx(now - recognizer.latency, abs=1e-4)
+            begins.append(stream.begin)
+            # The same as of a stream that hears this part of the audio alone
+            alone = recognizer.stream()
+            part = waveform[round(begin * 16000) : round(now * 16000)]
+            partial = alone.feed(part)
+            assert found.text == partial.text
+            assert all(begin + recognizer.seconds(each) < stream.begin for each in found.offsets)
+    assert len(begins) > 1

@@ -118,8 +118,22 @@ class Stream:
                 continue
             with recognizer.autocast():
                 log_probs, _, self._seen = recognizer.model.forward_chunk(features, lengths, self._seen, ends)
-            self._partial = self._decoder.feed(log_probs[0].cpu().numpy())
+            read = log_probs[0].cpu().numpy()
+            self._listen(read)
+            self._partial = self._decoder.feed(read)
+        recent = np.concatenate([self._recent, samples])
+        self._recent = recent[max(len(recent) - round(recognizer.latency * self.sample_rate), 0) :]
         return self._partial
+
+    def _listen(self, log_probs: np.ndarray) -> None:
+        """Measure how long nothing was read: frames (frames, labels) of blanks and spaces."""
+        labels, frame = self.recognizer.model.labels, self.recognizer.seconds(1)
+        nothing = [labels.blank, *([labels.index(" ")] if " " in labels else [])]
+        read = np.flatnonzero(~np.isin(log_probs.argmax(axis=1), nothing))
+        if len(read):
+            self.silence = (len(log_probs) - 1 - int(read[-1])) * frame
+        else:
+            self.silence += len(log_probs) * frame
 
 
 def checked(samples: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import soundfile
 from conftest import load_script, run_script, start_script
-from test_streaming import audio, streaming_model
+from test_streaming import audio, often_silent, streaming_model
 
 from deepspeech import Recognizer
 from deepspeech.checkpoint import save_checkpoint
@@ -156,8 +156,10 @@ def test_on_a_terminal_one_line_is_rewritten(model_path, recording):
     assert shown.split("\r\x1b[K")[-1].strip() == Recognizer.load(model_path).transcribe(recording).text
 
 
-def test_silence_ends_an_utterance(transcribe, recording):
-    rows = transcribe(recording, "--end-silence", 0.1)
+def test_silence_ends_an_utterance(transcribe, recording, labels, tmp_path):
+    model = often_silent(streaming_model(labels, rnn_type="rnn", lookahead_context=3), audio(40_000))
+    save_checkpoint(tmp_path / "silent.pth", model)
+    rows = transcribe(recording, "--model-path", tmp_path / "silent.pth", "--end-silence", 0.1)
     ends = [row for row in rows if row["final"]]
     assert len(ends) > 1
     assert all(row["committed"].strip() for row in ends)

@@ -39,6 +39,15 @@ def streaming_recognizer(labels, decoder="greedy", **options):
     return Recognizer(streaming_model(labels, **options), make_decoder(DECODERS[decoder], labels))
 
 
+def often_silent(model, waveform):
+    """The same network, with the blank for what it reads most often in a waveform."""
+    log_probs, _ = Recognizer(model).log_probs([waveform])
+    most, blank = int(log_probs.argmax(-1).mode().values), model.labels.blank
+    with torch.no_grad():
+        model.fc[0].module[1].weight[[blank, most]] = model.fc[0].module[1].weight[[most, blank]]
+    return model
+
+
 def audio(samples, seed=0):
     """Noise whose loudness and pitch come and go."""
     random = np.random.default_rng(seed)
@@ -84,7 +93,7 @@ def test_log_probabilities_of_chunks_are_those_of_the_whole(labels, cell, sample
             rows.append(log_probs)
     streamed = torch.cat(rows, 1)
     assert streamed.shape[1] == count
-    assert torch.allclose(streamed, whole, atol=1e-5)
+    assert torch.allclose(streamed, whole[:, :count], atol=1e-5)
 
 
 @pytest.mark.parametrize("decoder", DECODERS)
@@ -285,8 +294,10 @@ def test_train_normalises_as_asked_and_the_model_file_remembers(corpus, tmp_path
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_dividing_a_stream_loses_nothing(labels, cell):
-    recognizer = streaming_recognizer(labels, rnn_type=cell)
-    waveform, stream, begins = audio(64_000), recognizer.stream(), []
+    waveform, begins = audio(64_000), []
+    model = often_silent(streaming_model(labels, rnn_type=cell, lookahead_context=3), waveform)
+    recognizer = Recognizer(model)
+    stream = recognizer.stream()
     for chunk in chunks_of(waveform, [1600]):
         stream.feed(chunk)
         if stream.silence >= 0.1:

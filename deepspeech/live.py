@@ -125,7 +125,8 @@ class Spoken:
 
     @classmethod
     def of(cls, hypothesis: Hypothesis, begin: float, recognizer: Recognizer) -> Spoken:
-        offsets = hypothesis.offsets or [0]
+        written = zip(hypothesis.text, hypothesis.offsets, strict=True)
+        offsets = [offset for label, offset in written if label != " "] or [0]
         start, end = (begin + recognizer.seconds(each) for each in (offsets[0], offsets[-1] + 1))
         return cls(hypothesis.text, start, end)
 

@@ -310,5 +310,6 @@ def test_dividing_a_stream_loses_nothing(labels, cell):
             part = waveform[round(begin * 16000) : round(now * 16000)]
             partial = alone.feed(part)
             assert found.text == partial.text
-            assert all(begin + recognizer.seconds(each) < stream.begin for each in found.offsets)
+            read = [offset for label, offset in zip(found.text, found.offsets, strict=True) if label != " "]
+            assert all(begin + recognizer.seconds(each) < stream.begin for each in read)
     assert len(begins) > 1

@@ -28,13 +28,13 @@ from deepspeech.errors import InputError
 from deepspeech.manifest import Utterance, write_manifest
 
 SAMPLE_RATE = 16000  # Hz
-DEFAULT_SIZES = {"train": 3600, "val": 100, "test": 200}
+DEFAULT_SIZES = {"train": 4500, "val": 100, "test": 200}
 SPLITS = tuple(DEFAULT_SIZES)
 
 # A voice is an accent and a timbre of espeak-ng. No timbre is in two splits, and none that only
 # differs from another by its number. Training has random timbres beside those of espeak-ng.
 ACCENTS = ("en", "en-029", "en-us", "en-us-nyc", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-rp")
-RANDOM_TIMBRES = tuple(f"random{number}" for number in range(300))
+RANDOM_TIMBRES = tuple(f"random{number}" for number in range(450))
 TIMBRES = {
     "train": (
         *"Alex Andrea Andy AnxiousAndy Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Michael Mike "

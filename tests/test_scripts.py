@@ -17,7 +17,8 @@ from deepspeech import Recognizer
 from deepspeech.checkpoint import checkpoints, load_checkpoint
 
 SMALL = ["--hidden-layers", "1", "--no-cuda", "--precision", "fp32", "--num-workers", "0"]
-FAST = [*SMALL, "--hidden-size", "32", "--adam", "--lr", "0.01", "--batch-size", "1", "--epochs", "6"]
+# Rounding alone decides when so tiny a training has learned: after 4 to 9 epochs, by seed and padding.
+FAST = [*SMALL, "--hidden-size", "32", "--adam", "--lr", "0.01", "--batch-size", "1", "--epochs", "12"]
 PATIENCE = 120  # seconds until something that must happen counts as failed
 
 
@@ -36,8 +37,8 @@ def rate(kind: str, text: str) -> float:
 
 def test_training_shows_what_it_does(trained):
     folder, shown, bars = trained
-    assert len(re.findall(r"^epoch \d: train loss ", shown, re.MULTILINE)) == 6
-    assert re.search(r"Epoch 1/6: 100%.* loss [\d.]+, \d+ audio-s/s", bars.replace("\r", "\n"))
+    assert len(re.findall(r"^epoch \d+: train loss ", shown, re.MULTILINE)) == 12
+    assert re.search(r"Epoch 1/12: 100%.* loss [\d.]+, \d+ audio-s/s", bars.replace("\r", "\n"))
     assert f"model {folder}/deepspeech_final.pth, curves {folder}/curves.png" in shown.splitlines()[-1]
     with open(folder / "metrics.csv", encoding="utf-8") as file:
         wers = [float(row["wer"]) for row in csv.DictReader(file)]

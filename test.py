@@ -11,13 +11,13 @@ import torch
 
 from deepspeech import cli, distributed
 from deepspeech.checkpoint import check_writable, load_model
-from deepspeech.config import DecoderConfig, EvaluationConfig, InferenceConfig
 from deepspeech.corpus import load_corpus
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.decoder import make_decoder
 from deepspeech.device import inference_device, inference_format
 from deepspeech.errors import InputError
 from deepspeech.evaluation import Evaluation, evaluate, evaluate_streams
+from deepspeech.inference_config import DecoderConfig, EvaluationConfig, InferenceConfig
 from deepspeech.quantization import quantize
 from deepspeech.recognizer import Recognizer
 from deepspeech.report import Reliability, write_report

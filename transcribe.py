@@ -17,16 +17,16 @@ from tqdm import tqdm
 from deepspeech import cli
 from deepspeech.alignment import ForcedAligner
 from deepspeech.checkpoint import load_model
-from deepspeech.config import (
+from deepspeech.decoder import make_decoder
+from deepspeech.device import inference_device, inference_format
+from deepspeech.errors import InputError
+from deepspeech.inference_config import (
     DecoderConfig,
     InferenceConfig,
     RecordingsConfig,
     StreamConfig,
     TranscriptConfig,
 )
-from deepspeech.decoder import make_decoder
-from deepspeech.device import inference_device, inference_format
-from deepspeech.errors import InputError
 from deepspeech.live import transcribe_live
 from deepspeech.manifest import read_transcript
 from deepspeech.quantization import quantize

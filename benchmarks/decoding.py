@@ -20,8 +20,8 @@ from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 
 from deepspeech.beam import BeamCTCDecoder
-from deepspeech.config import DecoderConfig
 from deepspeech.decoder import GreedyDecoder
+from deepspeech.inference_config import DecoderConfig
 from deepspeech.labels import Labels
 from deepspeech.language_model import LanguageModel
 from deepspeech.metrics import char_errors, word_errors

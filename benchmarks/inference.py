@@ -27,12 +27,13 @@ from tqdm import tqdm
 
 from deepspeech.audio import duration
 from deepspeech.checkpoint import load_model
-from deepspeech.config import ModelConfig, RecordingsConfig
+from deepspeech.config import ModelConfig
 from deepspeech.corpus import load_corpus
 from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
 from deepspeech.decoder import GreedyDecoder
 from deepspeech.device import keep_freed_memory
 from deepspeech.evaluation import evaluate
+from deepspeech.inference_config import RecordingsConfig
 from deepspeech.manifest import read_manifest
 from deepspeech.model import DeepSpeech
 from deepspeech.quantization import quantize

@@ -19,8 +19,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from deepspeech.config import DecoderConfig, FeatureConfig, ModelConfig
+from deepspeech.config import FeatureConfig, ModelConfig
 from deepspeech.decoder import make_decoder
+from deepspeech.inference_config import DecoderConfig
 from deepspeech.model import DeepSpeech
 from deepspeech.recognizer import Recognizer
 

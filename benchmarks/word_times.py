@@ -25,8 +25,8 @@ from tqdm import tqdm
 from deepspeech.alignment import ForcedAligner
 from deepspeech.audio import load_audio
 from deepspeech.checkpoint import load_model
-from deepspeech.config import DecoderConfig
 from deepspeech.decoder import make_decoder
+from deepspeech.inference_config import DecoderConfig
 from deepspeech.recognizer import Recognizer
 from deepspeech.report import align_words
 from deepspeech.words import Word

@@ -12,11 +12,11 @@ import numpy as np
 from torch import Tensor
 
 from deepspeech.beam_stream import BeamStream
-from deepspeech.config import DecoderConfig
 from deepspeech.decoder import Hypothesis
 from deepspeech.engine_search import FreeSearch, LexiconSearch
 from deepspeech.errors import InputError
 from deepspeech.hot_words import HotWords
+from deepspeech.inference_config import DecoderConfig
 from deepspeech.labels import Labels
 from deepspeech.language_model import LanguageModel
 from deepspeech.prefix_search import PrefixSearch

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from deepspeech.config import DecoderConfig
 from deepspeech.decoder import Hypothesis, Partial
+from deepspeech.inference_config import DecoderConfig
 from deepspeech.labels import Labels
 
 NONE = float("-inf")

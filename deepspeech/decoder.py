@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepspeech.config import DecoderConfig
 from deepspeech.errors import InputError
+from deepspeech.inference_config import DecoderConfig
 from deepspeech.labels import Labels
 from deepspeech.options import flag_names
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from deepspeech.beam_stream import NONE, BeamStream
-from deepspeech.config import DecoderConfig
 from deepspeech.decoder import Hypothesis
+from deepspeech.inference_config import DecoderConfig
 from deepspeech.labels import Labels
 from deepspeech.language_model import LN10, LanguageModel, engine
 

@@ -15,9 +15,9 @@ from typing import BinaryIO, TextIO
 import numpy as np
 
 from deepspeech.audio import load_audio
-from deepspeech.config import StreamConfig
 from deepspeech.decoder import Hypothesis, Partial
 from deepspeech.errors import InputError
+from deepspeech.inference_config import StreamConfig
 from deepspeech.pipe import BLOCK, Encoding, read_pipe
 from deepspeech.recognizer import Recognizer
 

@@ -13,9 +13,9 @@ from weakref import WeakValueDictionary
 import numpy as np
 
 from deepspeech.beam_stream import NONE
-from deepspeech.config import DecoderConfig
 from deepspeech.hot_words import HotWords
 from deepspeech.hot_words import State as HotState
+from deepspeech.inference_config import DecoderConfig
 from deepspeech.labels import Labels
 from deepspeech.language_model import SPACE, LanguageModel
 

@@ -12,9 +12,9 @@ from tqdm import tqdm
 
 from deepspeech.audio import duration, load_audio
 from deepspeech.checking import THREADS
-from deepspeech.config import RecordingsConfig
 from deepspeech.data import BucketingSampler, ignore_signals
 from deepspeech.errors import InputError
+from deepspeech.inference_config import RecordingsConfig
 from deepspeech.long_audio import transcribe_long
 from deepspeech.manifest import find_audio, read_manifest
 from deepspeech.recognizer import Recognizer

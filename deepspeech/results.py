@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from deepspeech import formats
 from deepspeech.checkpoint import check_writable, write_atomic
-from deepspeech.config import TranscriptConfig
 from deepspeech.decoder import description
 from deepspeech.errors import InputError
+from deepspeech.inference_config import TranscriptConfig
 from deepspeech.joining import joined
 from deepspeech.recognizer import Recognizer
 from deepspeech.recordings import Parts

@@ -20,8 +20,8 @@ from tqdm import tqdm
 
 from deepspeech import cli
 from deepspeech.beam import BeamCTCDecoder
-from deepspeech.config import DecoderConfig, TuningConfig
 from deepspeech.errors import InputError
+from deepspeech.inference_config import DecoderConfig, TuningConfig
 from deepspeech.language_model import LanguageModel
 from deepspeech.metrics import ErrorCounts, char_errors, word_errors
 from deepspeech.saved_output import SavedOutput

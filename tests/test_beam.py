@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from deepspeech.beam import BeamCTCDecoder
 from deepspeech.beam_stream import cut_off
-from deepspeech.config import DecoderConfig
 from deepspeech.decoder import GreedyDecoder, make_decoder
 from deepspeech.errors import InputError
 from deepspeech.hot_words import HotWords
+from deepspeech.inference_config import DecoderConfig
 from deepspeech.labels import Labels
 from deepspeech.language_model import LanguageModel
 

@@ -10,7 +10,7 @@ from test_beam import LABELS, characters_path, words_path  # noqa: F401 (fixture
 
 from deepspeech import beam_stream
 from deepspeech.beam import BeamCTCDecoder
-from deepspeech.config import DecoderConfig
+from deepspeech.inference_config import DecoderConfig
 
 SEARCHES = {
     "free": {},

@@ -6,9 +6,10 @@ import shlex
 import pytest
 
 from deepspeech import cli
-from deepspeech.config import DataConfig, EvaluationConfig, FeatureConfig, InferenceConfig, ModelConfig
+from deepspeech.config import DataConfig, FeatureConfig, ModelConfig
 from deepspeech.config import TrainingConfig as Training
 from deepspeech.errors import InputError
+from deepspeech.inference_config import EvaluationConfig, InferenceConfig
 
 TRAINING_FLAGS = shlex.split("""
     --train-manifest --val-manifest --sample-rate --batch-size --num-workers --labels-path --window-size

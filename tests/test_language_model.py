@@ -7,9 +7,9 @@ import zlib
 import pytest
 from conftest import run_script
 
-from deepspeech.config import DecoderConfig
 from deepspeech.decoder import make_decoder
 from deepspeech.errors import InputError
+from deepspeech.inference_config import DecoderConfig
 from deepspeech.labels import Labels
 from deepspeech.language_model import LN10, LanguageModel, vocabulary
 

@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from deepspeech.config import DecoderConfig, ModelConfig
+from deepspeech.config import ModelConfig
 from deepspeech.decoder import make_decoder
 from deepspeech.errors import InputError
+from deepspeech.inference_config import DecoderConfig
 from deepspeech.joining import joined
 from deepspeech.labels import Labels
 from deepspeech.long_audio import batches, transcribe_long

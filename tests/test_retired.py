@@ -5,15 +5,8 @@ from __future__ import annotations
 import pytest
 
 from deepspeech import cli
-from deepspeech.config import (
-    DataConfig,
-    DecoderConfig,
-    EvaluationConfig,
-    FeatureConfig,
-    InferenceConfig,
-    ModelConfig,
-    TrainingConfig,
-)
+from deepspeech.config import DataConfig, FeatureConfig, ModelConfig, TrainingConfig
+from deepspeech.inference_config import DecoderConfig, EvaluationConfig, InferenceConfig
 from deepspeech.retired import FLAGS, add_flags
 
 TRAIN = """

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from deepspeech import Recognizer, load_model
 from deepspeech.beam_stream import COMMIT, HORIZON
-from deepspeech.config import DecoderConfig, FeatureConfig
+from deepspeech.config import FeatureConfig
 from deepspeech.decoder import make_decoder
 from deepspeech.errors import InputError
+from deepspeech.inference_config import DecoderConfig
 
 RUNNING = FeatureConfig(normalize="running")
 CELLS = ["lstm", "gru", "rnn"]

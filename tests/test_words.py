@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from deepspeech.config import DecoderConfig
 from deepspeech.decoder import GreedyDecoder, Hypothesis, make_decoder
+from deepspeech.inference_config import DecoderConfig
 from deepspeech.labels import Labels
 from deepspeech.words import Word, confidences, find_pauses, find_words, sound_levels
 

@@ -231,7 +231,7 @@ def refusal(script: str, *arguments: object) -> str:
         (["--num-workers", "-1"], "--num-workers -1: must not be negative"),
         (["--hidden-size", "0"], "--hidden-size 0: must be positive"),
         (["--rnn-type", "lsmt"], "--rnn-type lsmt: must be one of lstm, gru, rnn"),
-        (["--precision", "fp16"], "--precision fp16: the CPU trains in fp32 or bf16"),
+        (["--precision", "fp16"], "--precision fp16: the CPU computes in fp32 or bf16"),
         (["--window-stride", "0.00001"], "shorter than a sample"),
         (["--labels-path", "gone.json"], "gone.json: cannot read labels"),
         (["--labels-path", "."], ".: cannot read labels"),

@@ -10,6 +10,8 @@ FRAME = 0.04  # seconds over which loudness is measured
 MARGIN = 8.0  # decibels above the noise floor from which on a frame is no silence
 RISE = 1.0  # decibels a second by which the floor follows noise that becomes louder
 FLOOR = -60.0  # decibels of full scale; the first guess, low so that no speech counts as noise
+CONTRAST = 15.0  # decibels below the loudest frame from which on a frame is no silence
+LOUDEST = -20.0  # decibels of full scale; the first guess
 SILENCE = 1e-9  # power below which all is the same, -90 dB
 LEAD = 0.3  # seconds of silence that are kept before an utterance
 PAUSE = 0.2  # seconds of silence, longer than that of a stop consonant, at which any cut is right
@@ -36,8 +38,9 @@ class Segmenter:
 
     A frame is silent if it is less than `MARGIN` above the noise floor, which falls with every
     quieter frame at once and rises slowly (minimum tracking, after R. Martin, "Spectral subtraction
-    based on minimum statistics", 1994). In doubt audio counts as speech, and only silence at the
-    edges of utterances is ever left out.
+    based on minimum statistics", 1994), and `CONTRAST` below the loudest frame so far: the floor
+    would rise to speech without pauses, or hide speech in strong noise. In doubt audio counts as
+    speech, and only silence at the edges of utterances is ever left out.
 
     An utterance ends at `min_silence` of silence. One that would be longer than `max_seconds` is cut
     in the longest pause of its second half; where there is none, it ends there, and the next
@@ -63,7 +66,7 @@ class Segmenter:
         self._samples = np.zeros(0, dtype=np.float32)  # what is in no segment yet
         self._start = 0  # number of the first of them
         self._quiet = np.zeros(0, dtype=bool)  # of each whole frame of them
-        self._floor = FLOOR
+        self._floor, self._loudest = FLOOR, LOUDEST
         self._told = 0  # the stop of the last segment
 
     def feed(self, samples: np.ndarray) -> list[Segment]:
@@ -92,8 +95,10 @@ class Segmenter:
         levels = 10 * np.log10(np.maximum(power, SILENCE))
         rise = RISE * FRAME * np.arange(len(levels) + 1)
         floor = np.minimum.accumulate(np.append(self._floor, levels) - rise) + rise
-        self._floor = floor[-1]
-        self._quiet = np.append(self._quiet, levels < floor[1:] + MARGIN)
+        loudest = np.maximum.accumulate(np.append(self._loudest, levels))
+        self._floor, self._loudest = floor[-1], loudest[-1]
+        quiet = levels < np.minimum(floor + MARGIN, loudest - CONTRAST)[1:]
+        self._quiet = np.append(self._quiet, quiet)
 
     def _cut(self) -> list[Segment]:
         """Cut utterances from what is there until what is left may still go on."""

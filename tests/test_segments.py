@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tracemalloc
 
 import numpy as np
@@ -76,6 +77,16 @@ def test_without_a_pause_segments_overlap():
 
 def test_nothing_is_left_after_an_overlap_that_says_nothing_new():
     assert len(segments_of(sound((20, 0)))) == len(segments_of(sound((20, 5)))) - 1 == 1
+
+
+@pytest.mark.parametrize("noise", [NOISE, 0.1])
+def test_speech_without_pauses_never_becomes_noise(noise):
+    """Steady for minutes, it is as far above the floor as noise is; yet nothing may be left out."""
+    waveform = sound((120, 0), noise=noise)
+    found = segments_of(waveform)
+    assert found[0].start == 0
+    assert found[-1].stop == len(waveform)
+    assert all(after.start == before.stop - OVERLAP * RATE for before, after in itertools.pairwise(found))
 
 
 def test_noise_that_becomes_louder_becomes_the_floor():

@@ -31,7 +31,12 @@ def join() -> None:
     """Find the other processes, if there are any."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        dist.init_process_group(backend, timeout=PATIENCE)
+        store, number, count = next(dist.rendezvous("env://", timeout=PATIENCE))
+        if os.environ.get("GROUP_WORLD_SIZE") == "1":
+            # torchrun keeps the store when it starts the processes of one machine again: without
+            # a prefix they would find the addresses of those that have died
+            store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+        dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=PATIENCE)
 
 
 def leave() -> None:

@@ -17,7 +17,7 @@ from deepspeech.inference_config import DecoderConfig
 from deepspeech.labels import Labels
 
 NONE = float("-inf")
-COMMIT = 50  # output frames between two commitments: a second
+COMMIT = 50  # output frames between two commitments, a second; twice as many after each in vain
 HORIZON = 1500  # frames, 30 seconds: if the hypotheses differ for longer, the best one is committed
 
 
@@ -35,6 +35,7 @@ class BeamStream(ABC):
         self.space = labels.index(" ") if tidy and " " in labels else -1
         self.frames = 0  # heard so far
         self.begin = 0  # where the frames begin that the search remembers
+        self.wait = self.due = COMMIT  # frames to the next commitment, and when it is
         self.text = ""  # committed; a space at its end is not shown yet
         self.offsets: list[int] = []  # frame at which each character of it begins
         self.last = self.space  # label at its end
@@ -49,12 +50,16 @@ class BeamStream(ABC):
         cut = self.config.cutoff_prob, self.config.cutoff_top_n
         log_probs = cut_off(log_probs, self.labels.blank, *cut)
         while len(log_probs):
-            room = COMMIT - self.frames % COMMIT
+            room = self.due - self.frames
             self.search(log_probs[:room])
             self.frames += len(log_probs[:room])
             log_probs = log_probs[room:]
-            if self.frames % COMMIT == 0:
-                self.commit(forced=self.frames - self.begin >= HORIZON)
+            if self.frames == self.due:
+                begin = self.begin
+                self.commit(forced=self.frames - begin >= HORIZON)
+                self.wait = COMMIT if self.begin > begin else 2 * self.wait
+                last = max(self.begin + HORIZON, self.frames + COMMIT)
+                self.due = min(self.frames + self.wait, last)
 
     def partial(self) -> Partial:
         """The text so far."""

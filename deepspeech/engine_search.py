@@ -158,10 +158,10 @@ class EngineStream(BeamStream, ABC):
     def complete(self, result: Any) -> np.ndarray:
         """Behind which frames of a path the engine can forget the past: bool (frames,)."""
 
-    def results(self) -> list[tuple[Any, np.ndarray]]:
-        """End the search: what is left in the beam, best first, with its paths (1 + frames,)."""
+    def results(self, count: int | None = None) -> list[tuple[Any, np.ndarray]]:
+        """End the search: so many of the beam, best first, with their paths (1 + frames,)."""
         self.decoder.decode_end()
-        results = self.decoder.get_all_final_hypothesis()
+        results = self.decoder.get_all_final_hypothesis()[:count]
         return [(result, np.array(result.tokens[:-1])) for result in results]  # the last is the engine's own
 
     def spelled(self, path: np.ndarray) -> tuple[str, list[int]]:
@@ -186,7 +186,7 @@ class LexiconStream(EngineStream):
         ending = np.full((1, len(self.labels)), NONE)
         ending[0, self.space], ending[0, self.labels.blank] = 0, NEVER
         self.search(ending)
-        return [self._hypothesis(*each) for each in self.results()[: self.config.top_paths]]
+        return [self._hypothesis(*each) for each in self.results(self.config.top_paths)]
 
     def _hypothesis(self, result: Any, path: np.ndarray) -> Hypothesis:
         score = self.score + result.score - (0 if path[-1] == self.space else NEVER)

@@ -14,12 +14,13 @@ from typing import BinaryIO, TextIO
 
 import numpy as np
 
-from deepspeech.audio import load_audio
+from deepspeech.audio import stream_audio
 from deepspeech.decoder import Hypothesis, Partial
 from deepspeech.errors import InputError
 from deepspeech.inference_config import StreamConfig
 from deepspeech.pipe import BLOCK, Encoding, read_pipe
 from deepspeech.recognizer import Recognizer
+from deepspeech.streaming import Stream
 
 Blocks = Iterator[tuple[np.ndarray, int]]  # waveforms (samples,) with their sample rates in Hz
 
@@ -36,29 +37,37 @@ def transcribe_live(recognizer: Recognizer, source: str, config: StreamConfig) -
         config: How to read it.
 
     Raises:
-        InputError: The audio cannot be read, or the model cannot stream.
+        InputError: The audio cannot be read, or the model cannot stream. What was read before the
+            fault is printed.
     """
     stream = recognizer.stream()
     if source == "-":
         blocks = read_standard_input(sys.stdin.buffer, config)
     else:
-        waveform = load_audio(source, stream.sample_rate)
-        blocks = file_blocks(waveform, stream.sample_rate, config.real_time)
+        blocks = read_file(source, stream.sample_rate, config.real_time)
     display = Display(sys.stdout)
+    try:
+        _show(stream, interruptible(blocks), config.end_silence, display)
+    finally:  # a fault in the audio takes nothing of what came before it
+        if stream.seconds:
+            begin, seconds, hypothesis = stream.begin, stream.seconds, stream.finish()
+            if hypothesis.text.strip() or not display.finished:
+                display.finish(Spoken.of(hypothesis, begin, recognizer), seconds)
+
+
+def _show(stream: Stream, blocks: Blocks, end_silence: float, display: Display) -> None:
+    """Show the text so far of all blocks, and the final text of the utterances that end with a silence."""
     shown = Partial("", "")
-    for samples, rate in interruptible(blocks):
+    for samples, rate in blocks:
         partial = stream.feed(samples, rate)
         if partial != shown:
             display.show(partial, stream.seconds)
             shown = partial
-        if config.end_silence and stream.silence >= config.end_silence:
+        if end_silence and stream.silence >= end_silence:
             begin, hypothesis = stream.begin, stream.divide()
             if hypothesis.text.strip():
-                display.finish(Spoken.of(hypothesis, begin, recognizer), stream.seconds)
+                display.finish(Spoken.of(hypothesis, begin, stream.recognizer), stream.seconds)
             shown = Partial("", "")
-    begin, seconds, hypothesis = stream.begin, stream.seconds, stream.finish()
-    if hypothesis.text.strip() or not display.finished:
-        display.finish(Spoken.of(hypothesis, begin, recognizer), seconds)
 
 
 def read_standard_input(pipe: BinaryIO, config: StreamConfig) -> Blocks:
@@ -80,13 +89,13 @@ def read_standard_input(pipe: BinaryIO, config: StreamConfig) -> Blocks:
         raise InputError("standard input: no audio came; check the command before the pipe")
 
 
-def file_blocks(waveform: np.ndarray, sample_rate: int, real_time: bool) -> Blocks:
-    """Cut a waveform into blocks; in real time each comes when it has been spoken."""
-    size, start = int(BLOCK * sample_rate), time.monotonic()
-    for begin in range(0, len(waveform), size):
-        block = waveform[begin : begin + size]
+def read_file(path: str, sample_rate: int, real_time: bool) -> Blocks:
+    """A file in blocks; in real time each comes when it has been spoken."""
+    start, spoken = time.monotonic(), 0
+    for block in stream_audio(path, sample_rate, BLOCK):
+        spoken += len(block)
         if real_time:
-            time.sleep(max(start + (begin + len(block)) / sample_rate - time.monotonic(), 0))
+            time.sleep(max(start + spoken / sample_rate - time.monotonic(), 0))
         yield block, sample_rate
 
 

@@ -123,6 +123,16 @@ def test_float_wav_with_nan_is_refused(transcribe):
         transcribe("-", stdin=file.getvalue())
 
 
+def test_what_came_before_a_fault_is_not_lost(transcribe, tmp_path, capsys):
+    samples = np.concatenate([audio(20_000), [np.nan]]).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", samples, 16000, "FLOAT")
+    with pytest.raises(InputError, match="audio has NaN or infinite samples"):
+        transcribe(tmp_path / "a.wav")
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert rows[-1]["final"]
+    assert rows[-1]["seconds"] > 1
+
+
 @pytest.mark.slow
 def test_ctrl_c_ends_with_the_final_text(model_path):
     """While it waits for a pipe that stays open."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import struct
 
@@ -113,8 +112,11 @@ def test_wav_without_a_format_is_refused():
 
 @given(st.binary(max_size=60))
 def test_damaged_wav_never_crashes(tail):
-    with contextlib.suppress(InputError):
-        read(b"RIFF\0\0\0\0WAVE" + tail)
+    try:
+        samples, _ = read(b"RIFF\0\0\0\0WAVE" + tail)
+    except InputError:
+        return
+    assert samples.ndim == 1
 
 
 @pytest.mark.parametrize("data", [b"", b"RIFF", b"\0", wav(np.zeros(0))])

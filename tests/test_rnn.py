@@ -1,5 +1,7 @@
 """The recurrent layer against torch's packed sequences, BatchNorm against valid frames only."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given
@@ -57,6 +59,39 @@ def test_nothing_beyond_the_end_matters_and_zeros_come_out(cell, lengths):
     dirty, _ = layer(torch.where(valid, inputs, 50.0), frames)
     assert torch.allclose(clean, dirty, atol=1e-6)
     assert not (clean * ~valid).any()
+
+
+@pytest.mark.parametrize("cell", ["gru", "rnn"])
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_without_gradients_changed_weights_count_at_once(cell, bidirectional):
+    torch.manual_seed(0)
+    layer = RecurrentLayer(cell, 4, 3, bidirectional, batch_norm=False)
+    inputs, frames = torch.randn(5, 1, 4), Frames(torch.tensor([5]), 5)
+
+    def outputs_agree():
+        with torch.no_grad():
+            quick = layer(inputs, frames)[0]
+        return torch.allclose(quick, layer(inputs, frames)[0].detach(), atol=1e-6)
+
+    assert outputs_agree()
+    with torch.no_grad():
+        layer.rnn.weight_hh_l0.mul_(2)
+    assert outputs_agree()
+    layer.load_state_dict(RecurrentLayer(cell, 4, 3, bidirectional, batch_norm=False).state_dict())
+    assert outputs_agree()
+    layer.rnn.weight_hh_l0 = nn.Parameter(torch.randn_like(layer.rnn.weight_hh_l0))
+    assert outputs_agree()
+    layer = copy.deepcopy(layer)
+    with torch.no_grad():
+        layer.rnn.weight_hh_l0 += 1
+    assert outputs_agree()
+
+
+def test_weights_made_in_inference_mode_run():
+    with torch.inference_mode():
+        layer = RecurrentLayer("gru", 4, 3, False, batch_norm=False)
+        outputs, _ = layer(torch.randn(5, 1, 4), Frames(torch.tensor([5]), 5))
+    assert outputs.shape == (5, 1, 3)
 
 
 def test_float64_is_not_needed_for_long_sequences():

@@ -133,9 +133,7 @@ class Trainer:
         self.progress.unreadable += sum(unreadable)
         self.progress.audio_seconds += sum(seconds)
         self._report_too_short(list(chain(*shorts)))
-        if (
-            not sum(utterances) and not self.outcomes.batches
-        ):  # gradients of earlier batches would want averaging
+        if not (sum(utterances) or self.outcomes.batches):  # gradients of earlier batches want averaging
             return
         loss = self.step.backward(batch, sum(utterances), last=self._at_step())
         self.outcomes.add_batch(loss, len(batch) - len(short), batch.indices)

@@ -36,7 +36,7 @@ demo: $(VENV)/installed $(CORPUS)/test_manifest.csv
 test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 lock: $(VENV)/installed
 	$(BIN)/pip install uv

@@ -30,6 +30,7 @@ EXTRAS["dev"] = sorted(
         "jiwer>=4",  # oracle of the error rates
         "librosa>=0.11",  # oracle of the features
         "pytest>=8",
+        "pytest-xdist>=3.6",  # tests on several cores
         "ruff>=0.12",
         "setuptools>=77",  # installs this package into the environment
     }

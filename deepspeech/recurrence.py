@@ -189,11 +189,16 @@ class Transposed:
     """Recurrent weights as `advance` takes them, made again only when they change.
 
     Laid out anew, not seen through other strides: a product with a single row, as in a stream,
-    takes a quarter of the time. The layout itself takes as long as ten such products.
+    takes a quarter of the time. The layout itself takes as long as ten such products. Steps of torch's
+    fused optimisers go unnoticed: before them, call `forget`.
     """
 
     def __init__(self) -> None:
         self._made: tuple[tuple, Tensor] | None = None  # from what, and what
+
+    def forget(self) -> None:
+        """Make them anew next time."""
+        self._made = None
 
     def __call__(self, weights: Sequence[Tensor], dtype: torch.dtype) -> Tensor:
         """(gates * size, size) of each direction -> (directions, size, gates * size) in a format."""

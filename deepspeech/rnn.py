@@ -133,6 +133,7 @@ class RecurrentLayer(nn.Module):
         gates[1:] = [frames.reversed(gate) for gate in gates[1:]]
         gates, biases, cell = stack(gates, 1), stack(biases), CELLS[self.rnn.mode]
         if torch.is_grad_enabled():
+            self._transposed.forget()  # the weights may be about to change
             states = Recurrence.apply(gates, *state, stack(weights), biases, cell, dtype)
         else:
             states = advance(gates, *state, self._transposed(weights, dtype), biases, cell)[0][1:]

@@ -87,6 +87,21 @@ def test_without_gradients_changed_weights_count_at_once(cell, bidirectional):
     assert outputs_agree()
 
 
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
+def test_without_gradients_the_steps_of_fused_optimizers_count_at_once(optimizer):
+    """They change weights unnoticed by torch's version counters."""
+    torch.manual_seed(0)
+    layer = RecurrentLayer("gru", 4, 3, False, batch_norm=False)
+    optimizer = optimizer(layer.parameters(), lr=0.1, fused=True)
+    inputs, frames = torch.randn(5, 1, 4), Frames(torch.tensor([5]), 5)
+    for _ in range(3):
+        layer(inputs, frames)[0].sum().backward()
+        optimizer.step()
+        with torch.no_grad():
+            quick = layer.eval()(inputs, frames)[0]
+        assert torch.allclose(quick, layer.train()(inputs, frames)[0], atol=1e-6)
+
+
 def test_weights_made_in_inference_mode_run():
     with torch.inference_mode():
         layer = RecurrentLayer("gru", 4, 3, False, batch_norm=False)

@@ -157,10 +157,9 @@ class ConvStack(nn.Module):
             lengths = window.count(lengths, None if held is None else held.shape[3], final)
             hidden, held = window.slide(convolve, hidden, held, final)
             after.append(held)
-            ends = lengths.to(hidden.device, non_blocking=True)
-            valid = torch.arange(hidden.shape[3], device=hidden.device) < ends[:, None, None, None]
-            hidden = norm(hidden.masked_fill_(~valid, 0), ends.sum() * hidden.shape[2], channel=1)
-            hidden = clip(hidden.masked_fill_(~valid, 0))
+            frames = Frames(lengths, hidden.shape[3], hidden.device)
+            hidden = norm(frames.clear_images(hidden), frames.total * hidden.shape[2], channel=1)
+            hidden = clip(frames.clear_images(hidden))
         return hidden, lengths, tuple(after)
 
 

@@ -22,14 +22,27 @@ class Cell(Protocol):
     gates: int  # matrices of a layer, stacked
     kept: int  # values a unit keeps from the forward for the backward pass
 
-    def step(self, inputs: Tensor, recurrent: Tensor, state: Tensor, kept: Tensor, out: Tensor) -> None:
+    def inputs(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        """Views of gate inputs (..., gates * size), as `step` takes them."""
+
+    def views(self, kept: Tensor) -> tuple[Tensor, ...]:
+        """Views of what is kept (..., kept * size), as `step` takes them."""
+
+    def step(
+        self,
+        inputs: tuple[Tensor, ...],
+        recurrent: Tensor,
+        state: Tensor,
+        kept: tuple[Tensor, ...],
+        out: Tensor,
+    ) -> None:
         """One frame.
 
         Args:
-            inputs: Gate inputs from the layer below (directions, batch, gates * size).
-            recurrent: Gate inputs from the state, of the same shape.
+            inputs: Gate inputs from the layer below, each (directions, batch, ...).
+            recurrent: Gate inputs from the state (directions, batch, gates * size).
             state: Before the frame (directions, batch, size).
-            kept: Where to keep values for the backward pass (directions, batch, kept * size).
+            kept: Where to keep values for the backward pass, each (directions, batch, ...).
             out: Where to put the state after the frame.
         """
 
@@ -47,8 +60,21 @@ class TanhCell:
 
     gates, kept = 1, 0
 
-    def step(self, inputs: Tensor, recurrent: Tensor, state: Tensor, kept: Tensor, out: Tensor) -> None:
-        torch.tanh(inputs + recurrent, out=out)
+    def inputs(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        return (inputs,)
+
+    def views(self, kept: Tensor) -> tuple[Tensor, ...]:
+        return (kept,)
+
+    def step(
+        self,
+        inputs: tuple[Tensor, ...],
+        recurrent: Tensor,
+        state: Tensor,
+        kept: tuple[Tensor, ...],
+        out: Tensor,
+    ) -> None:
+        torch.add(*inputs, recurrent, out=out).tanh_()
 
     def slopes(self, states: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
         return (1 - states[1:].square(),)
@@ -69,12 +95,28 @@ class GRUCell:
 
     gates, kept = 3, 4
 
-    def step(self, inputs: Tensor, recurrent: Tensor, state: Tensor, kept: Tensor, out: Tensor) -> None:
-        size = state.shape[-1]
-        reset, update, new, recurrent_new = kept.split(size, dim=-1)
-        torch.sigmoid(inputs[..., : 2 * size] + recurrent[..., : 2 * size], out=kept[..., : 2 * size])
-        recurrent_new.copy_(recurrent[..., 2 * size :])
-        new.copy_(torch.addcmul(inputs[..., 2 * size :], reset, recurrent_new).tanh_())
+    def inputs(self, inputs: Tensor) -> tuple[Tensor, ...]:
+        size = inputs.shape[-1] // 3
+        return inputs.split((2 * size, size), dim=-1)
+
+    def views(self, kept: Tensor) -> tuple[Tensor, ...]:
+        size = kept.shape[-1] // 4
+        return kept[..., : 2 * size], *kept.split(size, dim=-1)
+
+    def step(
+        self,
+        inputs: tuple[Tensor, ...],
+        recurrent: Tensor,
+        state: Tensor,
+        kept: tuple[Tensor, ...],
+        out: Tensor,
+    ) -> None:
+        gates, reset, update, new, recurrent_new = kept
+        from_gates, from_new = self.inputs(recurrent)
+        to_gates, to_new = inputs
+        torch.add(to_gates, from_gates, out=gates).sigmoid_()
+        recurrent_new.copy_(from_new)
+        torch.addcmul(to_new, reset, from_new, out=new).tanh_()
         torch.lerp(new, state, update, out=out)
 
     def slopes(self, states: Tensor, kept: Tensor) -> tuple[Tensor, ...]:
@@ -173,11 +215,20 @@ def advance(
     states[0] = start
     kept = states.new_empty(frames if learns else 1, directions, batch, cell.kept * size)
     bias = bias.float()[:, None]
-    for frame in range(frames):
-        state = states[frame]
-        recurrent = multiply(state.to(weight.dtype), weight) + bias
-        cell.step(inputs[frame], recurrent, state, kept[frame if learns else 0], states[frame + 1])
+    rows = states.unbind()  # all views at once: in a stream a view costs as much as a sum
+    keeps = list(zip(*(view.unbind() for view in cell.views(kept)), strict=True))
+    all_inputs = zip(*(view.unbind() for view in cell.inputs(inputs)), strict=True)
+    for frame, frame_inputs in enumerate(all_inputs):
+        recurrent = affine(rows[frame], weight, bias)
+        cell.step(frame_inputs, recurrent, rows[frame], keeps[frame if learns else 0], rows[frame + 1])
     return states, kept
+
+
+def affine(state: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """state x weight + bias in float32, the product in the format of the weight."""
+    if weight.dtype == torch.float32 and len(weight) == 1:
+        return torch.addmm(bias[0], state[0], weight[0])[None]
+    return multiply(state.to(weight.dtype), weight) + bias
 
 
 def multiply(left: Tensor, right: Tensor) -> Tensor:

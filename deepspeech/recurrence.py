@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class Cell(Protocol):
@@ -229,6 +229,21 @@ def affine(state: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     if weight.dtype == torch.float32 and len(weight) == 1:
         return torch.addmm(bias[0], state[0], weight[0])[None]
     return multiply(state.to(weight.dtype), weight) + bias
+
+
+def project(inputs: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """`nn.functional.linear` (frames, batch, size) without gradients, for a stream's few frames.
+
+    Measured with 512 to 1536 units and two threads: of up to 64 rows MKL takes a half to a third of
+    the time if the columns come in blocks, which the threads share.
+    """
+    rows, blocks = inputs.shape[0] * inputs.shape[1], 4
+    if rows > 64 or inputs.dtype != torch.float32 or len(weight) % blocks or not inputs.is_cpu:
+        return nn.functional.linear(inputs, weight, bias)
+    table = inputs.reshape(1, rows, -1).expand(blocks, -1, -1)
+    columns = weight.unflatten(0, (blocks, -1)).transpose(1, 2)
+    outputs = torch.baddbmm(bias.view(blocks, 1, -1), table, columns)
+    return outputs.transpose(0, 1).reshape(*inputs.shape[:2], -1)
 
 
 def multiply(left: Tensor, right: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from deepspeech import cudnn, distributed
-from deepspeech.recurrence import GRUCell, Recurrence, TanhCell, Transposed, advance
+from deepspeech.recurrence import GRUCell, Recurrence, TanhCell, Transposed, advance, project
 
 LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 CELLS = {"GRU": GRUCell(), "RNN_TANH": TanhCell()}
@@ -143,11 +143,13 @@ class RecurrentLayer(nn.Module):
         """Our GRU or tanh recurrence, all directions in step."""
         input_weights, weights, input_biases, biases = zip(*self._weights(), strict=True)
         all_weights, all_biases = stack(input_weights).flatten(0, 1), stack(input_biases).flatten()
-        gates = nn.functional.linear(inputs, all_weights, all_biases)
+        learns = torch.is_grad_enabled()
+        linear = nn.functional.linear if learns or dtype != torch.float32 else project
+        gates = linear(inputs, all_weights, all_biases)
         gates = list(gates.chunk(len(weights), dim=-1))  # (frames, batch, gates * size) of each direction
         gates[1:] = [frames.reversed(gate) for gate in gates[1:]]
         gates, biases, cell = stack(gates, 1), stack(biases), CELLS[self.rnn.mode]
-        if torch.is_grad_enabled():
+        if learns:
             self._transposed.forget()  # the weights may be about to change
             states = Recurrence.apply(gates, *state, stack(weights), biases, cell, dtype)
         else:

@@ -23,7 +23,7 @@ help:
 demo: $(VENV)/installed $(CORPUS)/test_manifest.csv
 	$(BIN)/python train.py --save-folder $(DEMO) --id "Synthetic corpus" \
 		--train-manifest $(CORPUS)/train_manifest.csv --val-manifest $(CORPUS)/val_manifest.csv \
-		--window-size 0.025 --window-stride 0.02 --hidden-size 256 --hidden-layers 2 --batch-size 12 \
+		--window-size 0.025 --window-stride 0.02 --rnn-type gru --hidden-size 256 --hidden-layers 2 --batch-size 12 \
 		--num-workers 1 --adam --lr 2.5e-3 --schedule cosine --warmup-epochs 0.3 --epochs 5
 	$(BIN)/python test.py --model-path $(DEMO)/deepspeech_final.pth \
 		--test-manifest $(CORPUS)/test_manifest.csv --num-workers 1 --output $(DEMO)/test.csv

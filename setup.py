@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 ROOT = Path(__file__).parent
 VERSION = re.search(r'^__version__ = "(.+)"$', (ROOT / "deepspeech/__init__.py").read_text(), re.MULTILINE)
@@ -42,8 +42,8 @@ setup(
     description="Deep Speech 2 in PyTorch: train speech-to-text models, measure them, transcribe",
     license="MIT",
     license_files=["LICENSE"],
-    packages=["deepspeech"],
-    package_data={"deepspeech": ["templates/*.html"]},
+    packages=find_packages(include=["deepspeech*"]),
+    package_data={"deepspeech.tools": ["templates/*.html"]},
     python_requires=">=3.11",
     install_requires=[
         "fsspec>=2024.6",

@@ -10,18 +10,18 @@ from functools import partial
 import torch
 
 from deepspeech import cli, distributed
-from deepspeech.checkpoint import check_writable, load_model
-from deepspeech.corpus import load_corpus
-from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
-from deepspeech.decoder import make_decoder
+from deepspeech.beam_search.config import DecoderConfig, EvaluationConfig, InferenceConfig
+from deepspeech.checkpoint.format import check_writable, load_model
+from deepspeech.data.corpus import load_corpus
+from deepspeech.data.dataset import AudioDataLoader, BucketingSampler, SpectrogramDataset
+from deepspeech.decoding.decoder import make_decoder
 from deepspeech.device import inference_device, inference_format
 from deepspeech.errors import InputError
-from deepspeech.evaluation import Evaluation, evaluate, evaluate_streams
-from deepspeech.inference_config import DecoderConfig, EvaluationConfig, InferenceConfig
-from deepspeech.quantization import quantize
-from deepspeech.recognizer import Recognizer
-from deepspeech.report import Reliability, write_report
-from deepspeech.saved_output import SavedOutput
+from deepspeech.evaluation.evaluate import Evaluation, evaluate, evaluate_streams
+from deepspeech.evaluation.log_probs import SavedOutput
+from deepspeech.inference.quantization import quantize
+from deepspeech.inference.recognizer import Recognizer
+from deepspeech.tools.report import Reliability, write_report
 
 
 def main(argv: Sequence[str] | None = None) -> int:

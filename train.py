@@ -8,9 +8,18 @@ from collections.abc import Sequence
 
 import torch
 
-from deepspeech import cli, distributed, retired
-from deepspeech.augment import Augmentation
-from deepspeech.config import (
+from deepspeech import cli, distributed
+from deepspeech.audio.augment import Augmentation
+from deepspeech.checkpoint.save_folder import SaveFolder
+from deepspeech.commands import deprecated_flags
+from deepspeech.data.corpus import load_corpus
+from deepspeech.data.dataset import AudioDataLoader, BucketingSampler, SpectrogramDataset
+from deepspeech.device import keep_freed_memory, training_device
+from deepspeech.errors import InputError
+from deepspeech.model.deepspeech2 import DeepSpeech
+from deepspeech.tools.find_batch import suggest_batch
+from deepspeech.tools.profiling import profile
+from deepspeech.training.config import (
     AugmentConfig,
     DataConfig,
     FeatureConfig,
@@ -18,24 +27,16 @@ from deepspeech.config import (
     ModelConfig,
     TrainingConfig,
 )
-from deepspeech.corpus import load_corpus
-from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
-from deepspeech.device import keep_freed_memory, training_device
-from deepspeech.errors import InputError
-from deepspeech.find_batch import suggest_batch
-from deepspeech.history import FIGURE
-from deepspeech.interruption import Interrupted
-from deepspeech.model import DeepSpeech
-from deepspeech.profiling import profile
-from deepspeech.save_folder import SaveFolder
-from deepspeech.start import starting_point
-from deepspeech.training import Trainer
+from deepspeech.training.history import FIGURE
+from deepspeech.training.resume import starting_point
+from deepspeech.training.signals import Interrupted
+from deepspeech.training.trainer import Trainer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     distributed.join()
     groups = DataConfig, AugmentConfig, FeatureConfig, ModelConfig, TrainingConfig, MeasureConfig
-    arguments = cli.parse(argv, __doc__, *groups, extend=retired.add_flags)
+    arguments = cli.parse(argv, __doc__, *groups, extend=deprecated_flags.add_flags)
     data, training = arguments.make(DataConfig), arguments.make(TrainingConfig)
     measure = arguments.make(MeasureConfig)
     if distributed.size() > 1 and (measure.find_batch or measure.profile):

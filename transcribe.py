@@ -15,24 +15,24 @@ from dataclasses import replace
 from tqdm import tqdm
 
 from deepspeech import cli
-from deepspeech.alignment import ForcedAligner
-from deepspeech.checkpoint import load_model
-from deepspeech.decoder import make_decoder
-from deepspeech.device import inference_device, inference_format
-from deepspeech.errors import InputError
-from deepspeech.inference_config import (
+from deepspeech.beam_search.config import (
     DecoderConfig,
     InferenceConfig,
     RecordingsConfig,
     StreamConfig,
     TranscriptConfig,
 )
-from deepspeech.live import transcribe_live
-from deepspeech.manifest import read_transcript
-from deepspeech.quantization import quantize
-from deepspeech.recognizer import Recognizer
-from deepspeech.recordings import find_recordings, transcribe_recordings
-from deepspeech.results import SUBTITLES, InOrder, Renderer, ResultFiles
+from deepspeech.checkpoint.format import load_model
+from deepspeech.data.manifest import read_transcript
+from deepspeech.decoding.alignment import ForcedAligner
+from deepspeech.decoding.decoder import make_decoder
+from deepspeech.device import inference_device, inference_format
+from deepspeech.errors import InputError
+from deepspeech.inference.quantization import quantize
+from deepspeech.inference.recognizer import Recognizer
+from deepspeech.transcription.live import transcribe_live
+from deepspeech.transcription.recordings import find_recordings, transcribe_recordings
+from deepspeech.transcription.writers import SUBTITLES, InOrder, Renderer, ResultFiles
 
 NAME = os.path.basename(__file__)
 

@@ -20,12 +20,12 @@ import numpy as np
 import soundfile
 import torch
 
-from deepspeech.audio import load_audio
-from deepspeech.augment import Augmentation, change_tempo, decibels, limit
-from deepspeech.config import AugmentConfig
+from deepspeech.audio.augment import Augmentation, change_tempo, decibels, limit
+from deepspeech.audio.features import Spectrogram
+from deepspeech.audio.loading import load_audio
+from deepspeech.audio.spec_augment import POLICIES, spec_augment
 from deepspeech.device import keep_freed_memory
-from deepspeech.features import Spectrogram
-from deepspeech.spec_augment import POLICIES, spec_augment
+from deepspeech.training.config import AugmentConfig
 
 RATE = 16000  # Hz
 PUBLISHED = 0.185  # seconds, of a published implementation of SpecAugment for 10 seconds of audio

@@ -19,12 +19,12 @@ import torch
 from rapidfuzz.distance import Levenshtein
 from torch import Tensor
 
-from deepspeech.beam import BeamCTCDecoder
-from deepspeech.decoder import GreedyDecoder
-from deepspeech.inference_config import DecoderConfig
+from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
+from deepspeech.beam_search.config import DecoderConfig
+from deepspeech.beam_search.language_model import LanguageModel
+from deepspeech.decoding.decoder import GreedyDecoder
+from deepspeech.evaluation.metrics import char_errors, word_errors
 from deepspeech.labels import Labels
-from deepspeech.language_model import LanguageModel
-from deepspeech.metrics import char_errors, word_errors
 
 LABELS = Labels(["_", "'", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", " "])
 SHARPNESSES = 2.0, 5.0  # standard deviation of the logits

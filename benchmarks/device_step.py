@@ -25,14 +25,14 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from deepspeech import cudnn
-from deepspeech.batch import Batch, padded_size
-from deepspeech.config import ModelConfig, TrainingConfig
-from deepspeech.features import Spectrogram
-from deepspeech.model import DeepSpeech
-from deepspeech.rnn import LAYERS, Frames, RecurrentLayer, State
-from deepspeech.step import TrainingStep
-from deepspeech.transport import DeviceFeatures, ahead
+from deepspeech.audio.features import Spectrogram
+from deepspeech.data.batch import Batch, padded_size
+from deepspeech.data.loader import DeviceFeatures, ahead
+from deepspeech.model import cudnn
+from deepspeech.model.deepspeech2 import DeepSpeech
+from deepspeech.model.rnn import LAYERS, Frames, RecurrentLayer, State
+from deepspeech.training.config import ModelConfig, TrainingConfig
+from deepspeech.training.train_step import TrainingStep
 
 LABELS = ("_", "'", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", " ")
 RATE = 1e-6  # learning rate

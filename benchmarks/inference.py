@@ -25,20 +25,20 @@ import streaming
 import torch
 from tqdm import tqdm
 
-from deepspeech.audio import duration
-from deepspeech.checkpoint import load_model
-from deepspeech.config import ModelConfig
-from deepspeech.corpus import load_corpus
-from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
-from deepspeech.decoder import GreedyDecoder
+from deepspeech.audio.loading import duration
+from deepspeech.beam_search.config import RecordingsConfig
+from deepspeech.checkpoint.format import load_model
+from deepspeech.data.corpus import load_corpus
+from deepspeech.data.dataset import AudioDataLoader, BucketingSampler, SpectrogramDataset
+from deepspeech.data.manifest import read_manifest
+from deepspeech.decoding.decoder import GreedyDecoder
 from deepspeech.device import keep_freed_memory
-from deepspeech.evaluation import evaluate
-from deepspeech.inference_config import RecordingsConfig
-from deepspeech.manifest import read_manifest
-from deepspeech.model import DeepSpeech
-from deepspeech.quantization import quantize
-from deepspeech.recognizer import Recognizer
-from deepspeech.recordings import transcribe_recordings
+from deepspeech.evaluation.evaluate import evaluate
+from deepspeech.inference.quantization import quantize
+from deepspeech.inference.recognizer import Recognizer
+from deepspeech.model.deepspeech2 import DeepSpeech
+from deepspeech.training.config import ModelConfig
+from deepspeech.transcription.recordings import transcribe_recordings
 
 FORMATS = {"fp32": (torch.float32, False), "bf16": (torch.bfloat16, False), "int8": (torch.float32, True)}
 FASTER = 1.5  # at least, in float32

@@ -22,12 +22,12 @@ import soundfile
 import torch
 from tqdm import tqdm
 
-from deepspeech.audio import load_audio
-from deepspeech.joining import joined
-from deepspeech.long_audio import transcribe_long
-from deepspeech.manifest import read_manifest
-from deepspeech.metrics import ErrorCounts, word_errors
-from deepspeech.recognizer import Recognizer
+from deepspeech.audio.loading import load_audio
+from deepspeech.data.manifest import read_manifest
+from deepspeech.evaluation.metrics import ErrorCounts, word_errors
+from deepspeech.inference.joining import joined
+from deepspeech.inference.long_form import transcribe_long
+from deepspeech.inference.recognizer import Recognizer
 
 SAME, MEMORY = 0.98, 300  # share of the words, MiB
 NOISE = 1e-3  # of the pauses, as in the connected-digits corpus

@@ -19,11 +19,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from deepspeech.config import FeatureConfig, ModelConfig
-from deepspeech.decoder import make_decoder
-from deepspeech.inference_config import DecoderConfig
-from deepspeech.model import DeepSpeech
-from deepspeech.recognizer import Recognizer
+from deepspeech.beam_search.config import DecoderConfig
+from deepspeech.decoding.decoder import make_decoder
+from deepspeech.inference.recognizer import Recognizer
+from deepspeech.model.deepspeech2 import DeepSpeech
+from deepspeech.training.config import FeatureConfig, ModelConfig
 
 LABELS = ("_", "'", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", " ")
 CHUNK = 0.1  # seconds

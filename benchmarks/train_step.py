@@ -25,12 +25,12 @@ from dataclasses import dataclass
 import device_step
 import torch
 
-from deepspeech.batch import Batch
-from deepspeech.config import ModelConfig
+from deepspeech.data.batch import Batch
 from deepspeech.device import keep_freed_memory, number_format
-from deepspeech.loss import ctc_losses
-from deepspeech.model import DeepSpeech
-from deepspeech.rnn import RecurrentLayer
+from deepspeech.model.ctc import ctc_losses
+from deepspeech.model.deepspeech2 import DeepSpeech
+from deepspeech.model.rnn import RecurrentLayer
+from deepspeech.training.config import ModelConfig
 
 
 @dataclass(frozen=True)

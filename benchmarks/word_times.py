@@ -22,14 +22,14 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from deepspeech.alignment import ForcedAligner
-from deepspeech.audio import load_audio
-from deepspeech.checkpoint import load_model
-from deepspeech.decoder import make_decoder
-from deepspeech.inference_config import DecoderConfig
-from deepspeech.recognizer import Recognizer
-from deepspeech.report import align_words
-from deepspeech.words import Word
+from deepspeech.audio.loading import load_audio
+from deepspeech.beam_search.config import DecoderConfig
+from deepspeech.checkpoint.format import load_model
+from deepspeech.decoding.alignment import ForcedAligner
+from deepspeech.decoding.decoder import make_decoder
+from deepspeech.decoding.word_times import Word
+from deepspeech.inference.recognizer import Recognizer
+from deepspeech.tools.report import align_words
 
 NAMES = ["ZERO", "ONE", "TWO", "THREE", "FOUR", "FIVE", "SIX", "SEVEN", "EIGHT", "NINE"]
 PAUSES = [(0.05, 0.2), (0.1, 0.5), (0.3, 1.0)]  # seconds; a row of the table each

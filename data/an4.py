@@ -14,10 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepspeech import cli
-from deepspeech.errors import InputError
-from deepspeech.manifest import speaker_folder, split
-from deepspeech.options import FRACTION, NOT_NEGATIVE, option
-from deepspeech.preparation import (
+from deepspeech.corpora.prepare import (
     Archive,
     CorpusConfig,
     Recording,
@@ -26,6 +23,9 @@ from deepspeech.preparation import (
     read_lines,
     write_manifests,
 )
+from deepspeech.data.manifest import speaker_folder, split
+from deepspeech.errors import InputError
+from deepspeech.options import FRACTION, NOT_NEGATIVE, option
 
 URL = "http://www.speech.cs.cmu.edu/databases/an4/an4_raw.bigendian.tar.gz"
 

@@ -12,11 +12,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from tqdm import tqdm
 
 from deepspeech import cli
-from deepspeech.checkpoint import write_atomic
+from deepspeech.beam_search.language_model import SPACE
+from deepspeech.checkpoint.format import write_atomic
+from deepspeech.data.manifest import read_manifest, read_transcript
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
-from deepspeech.language_model import SPACE
-from deepspeech.manifest import read_manifest, read_transcript
 
 MOST_DISCOUNT = 0.9
 BYTES = "latin-1"  # kaldingram's way to read any encoding: a byte is a character

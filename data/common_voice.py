@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepspeech import cli
-from deepspeech.errors import InputError
-from deepspeech.options import option
-from deepspeech.preparation import (
+from deepspeech.corpora.prepare import (
     Archive,
     CorpusConfig,
     Recording,
@@ -27,6 +25,8 @@ from deepspeech.preparation import (
     read_lines,
     write_manifests,
 )
+from deepspeech.errors import InputError
+from deepspeech.options import option
 
 
 @dataclass(frozen=True)

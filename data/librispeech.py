@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepspeech import cli
-from deepspeech.options import one_of, option
-from deepspeech.preparation import (
+from deepspeech.corpora.prepare import (
     Archive,
     CorpusConfig,
     Recording,
@@ -23,6 +22,7 @@ from deepspeech.preparation import (
     read_lines,
     write_manifests,
 )
+from deepspeech.options import one_of, option
 
 URL = "https://www.openslr.org/resources/12/"
 MD5 = {  # openslr.org/resources/12/md5sum.txt

@@ -12,10 +12,10 @@ import os
 from collections.abc import Sequence
 
 from deepspeech import cli
-from deepspeech.checking import raise_or_tell
+from deepspeech.data.manifest import read_manifest
+from deepspeech.data.parallel import raise_or_tell
+from deepspeech.data.shards import write_shards
 from deepspeech.errors import InputError
-from deepspeech.manifest import read_manifest
-from deepspeech.shards import write_shards
 
 
 def main(argv: Sequence[str] | None = None) -> None:

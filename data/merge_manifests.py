@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 from deepspeech import cli
-from deepspeech.manifest import merge, prune, write_manifest
+from deepspeech.data.manifest import merge, prune, write_manifest
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from deepspeech import cli
-from deepspeech.audio import load_audio
-from deepspeech.augment import (
+from deepspeech.audio.augment import (
     add_noise,
     change_tempo,
     decibels,
@@ -25,10 +24,11 @@ from deepspeech.augment import (
     reverberate,
     telephone,
 )
-from deepspeech.config import FeatureConfig
+from deepspeech.audio.features import Spectrogram
+from deepspeech.audio.loading import load_audio
+from deepspeech.audio.spec_augment import POLICIES, Policy, spec_augment, time_warp
 from deepspeech.errors import InputError
-from deepspeech.features import Spectrogram
-from deepspeech.spec_augment import POLICIES, Policy, spec_augment, time_warp
+from deepspeech.training.config import FeatureConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:

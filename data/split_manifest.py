@@ -7,9 +7,9 @@ import argparse
 from collections.abc import Sequence
 
 from deepspeech import cli
-from deepspeech.checking import raise_or_tell
+from deepspeech.data.manifest import read_manifest, speaker_folder, split, write_manifest
+from deepspeech.data.parallel import raise_or_tell
 from deepspeech.errors import InputError
-from deepspeech.manifest import read_manifest, speaker_folder, split, write_manifest
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -24,8 +24,8 @@ import soxr
 from tqdm import tqdm
 
 from deepspeech import cli
+from deepspeech.data.manifest import Utterance, write_manifest
 from deepspeech.errors import InputError
-from deepspeech.manifest import Utterance, write_manifest
 
 SAMPLE_RATE = 16000  # Hz
 DEFAULT_SIZES = {"train": 4500, "val": 100, "test": 200}

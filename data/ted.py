@@ -14,9 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepspeech import cli
-from deepspeech.errors import InputError
-from deepspeech.options import one_of, option
-from deepspeech.preparation import (
+from deepspeech.corpora.prepare import (
     Archive,
     CorpusConfig,
     Recording,
@@ -25,6 +23,8 @@ from deepspeech.preparation import (
     read_lines,
     write_manifests,
 )
+from deepspeech.errors import InputError
+from deepspeech.options import one_of, option
 
 RELEASES = {  # the checksums are those torchaudio 2.11 holds
     "2": Archive(

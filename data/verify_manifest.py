@@ -10,8 +10,8 @@ import argparse
 from collections.abc import Sequence
 
 from deepspeech import cli
+from deepspeech.corpora.verify import plot, verify
 from deepspeech.labels import Labels
-from deepspeech.verification import plot, verify
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urljoin
 
-from deepspeech import archives, cli
-from deepspeech.errors import InputError
-from deepspeech.manifest import Utterance, split
-from deepspeech.options import FRACTION, NOT_NEGATIVE, option
-from deepspeech.preparation import (
+from deepspeech import cli
+from deepspeech.corpora import download
+from deepspeech.corpora.prepare import (
     Archive,
     CorpusConfig,
     Recording,
@@ -27,6 +25,9 @@ from deepspeech.preparation import (
     read_lines,
     write_manifests,
 )
+from deepspeech.data.manifest import Utterance, split
+from deepspeech.errors import InputError
+from deepspeech.options import FRACTION, NOT_NEGATIVE, option
 
 URL = "http://www.repository.voxforge1.org/downloads/SpeechCorpus/Trunk/Audio/Main/16kHz_16bit/"
 
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def listed(config: VoxForgeConfig) -> list[Archive]:
     """The archives that the web page links to."""
-    page = archives.download(config.url, config.target / "archives" / "index.html")
+    page = download.download(config.url, config.target / "archives" / "index.html")
     names = re.findall(r'href="([^"]+\.tgz)"', page.read_text(encoding="utf-8", errors="replace"))
     if not names:
         raise InputError(f"{config.url}: lists no .tgz archives; give another --url, or --archive")

@@ -2,22 +2,22 @@
 
 import warnings
 
-from deepspeech.audio import load_audio
-from deepspeech.beam import BeamCTCDecoder
-from deepspeech.checkpoint import load_model
-from deepspeech.data import AudioDataLoader, BucketingSampler, SpectrogramDataset
-from deepspeech.decoder import GreedyDecoder
+from deepspeech.audio.features import Spectrogram
+from deepspeech.audio.loading import load_audio
+from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
+from deepspeech.checkpoint.format import load_model
+from deepspeech.data.dataset import AudioDataLoader, BucketingSampler, SpectrogramDataset
+from deepspeech.decoding.decoder import GreedyDecoder
+from deepspeech.decoding.word_times import Word
 from deepspeech.errors import InputError
-from deepspeech.features import Spectrogram
+from deepspeech.evaluation.metrics import char_errors, word_errors
+from deepspeech.inference.recognizer import Recognizer
 from deepspeech.labels import Labels
-from deepspeech.metrics import char_errors, word_errors
-from deepspeech.model import DeepSpeech
-from deepspeech.recognizer import Recognizer
-from deepspeech.training import Trainer
-from deepspeech.words import Word
+from deepspeech.model.deepspeech2 import DeepSpeech
+from deepspeech.training.trainer import Trainer
 
-# `python -m deepspeech.checkpoint` runs a module that this package imports: that is meant so
-warnings.filterwarnings("ignore", "'deepspeech.checkpoint' found in sys.modules", RuntimeWarning)
+# `python -m deepspeech.checkpoint.format` runs a module that this package imports: that is meant so
+warnings.filterwarnings("ignore", "'deepspeech.checkpoint.format' found in sys.modules", RuntimeWarning)
 
 __version__ = "0.1.0"
 __all__ = [

@@ -8,8 +8,8 @@ import torch
 from tqdm import tqdm
 
 from deepspeech import distributed
+from deepspeech.beam_search.config import InferenceConfig
 from deepspeech.errors import InputError
-from deepspeech.inference_config import InferenceConfig
 
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

@@ -17,9 +17,9 @@ import pytest
 import soundfile
 import torch
 
-from deepspeech.config import ModelConfig
 from deepspeech.labels import Labels
-from deepspeech.model import DeepSpeech
+from deepspeech.model.deepspeech2 import DeepSpeech
+from deepspeech.training.config import ModelConfig
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"

@@ -6,10 +6,10 @@ import shlex
 import pytest
 
 from deepspeech import cli
-from deepspeech.config import DataConfig, FeatureConfig, ModelConfig
-from deepspeech.config import TrainingConfig as Training
+from deepspeech.beam_search.config import EvaluationConfig, InferenceConfig
 from deepspeech.errors import InputError
-from deepspeech.inference_config import EvaluationConfig, InferenceConfig
+from deepspeech.training.config import DataConfig, FeatureConfig, ModelConfig
+from deepspeech.training.config import TrainingConfig as Training
 
 TRAINING_FLAGS = shlex.split("""
     --train-manifest --val-manifest --sample-rate --batch-size --num-workers --labels-path --window-size

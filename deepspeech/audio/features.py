@@ -1,0 +1,180 @@
+"""Waveforms -> normalised log-spectrograms."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from deepspeech.audio.windowing import Window
+from deepspeech.errors import InputError
+from deepspeech.training.config import FeatureConfig
+
+WINDOWS = {
+    "hamming": torch.hamming_window,
+    "hann": torch.hann_window,
+    "blackman": torch.blackman_window,
+    "bartlett": torch.bartlett_window,
+}
+PRIOR_FRAMES, PRIOR_MEAN, PRIOR_DEVIATION = 3, 0.1, 0.25  # see `normalize_running`
+SILENCE = 1e-6  # below this standard deviation features are only centred, so silence gives zeros, not NaN
+
+
+@dataclass(frozen=True)
+class SpectrogramState:
+    """What the next chunk of waveforms needs from those before."""
+
+    held: Tensor | None = None  # (batch, samples) the last ones
+    sums: Tensor | None = None  # see `normalize_running`
+
+
+class Spectrogram(nn.Module):
+    """log1p of the magnitude STFT, normalised to mean 0 and deviation 1.
+
+    Equals `numpy.log1p(abs(librosa.stft(y, n_fft, hop_length, win_length, window)))`, the
+    features of Deep Speech 2 (Amodei et al., 2016) as deepspeech.pytorch computes them,
+    for a whole batch on any device.
+    """
+
+    def __init__(self, config: FeatureConfig = FeatureConfig()) -> None:
+        super().__init__()
+        self.config = config
+        size = config.window_samples
+        taper = WINDOWS[config.window](size, periodic=config.periodic, dtype=torch.float64)
+        self.register_buffer("taper", taper.float(), persistent=False)
+        self.frames = Window(size, config.stride_samples, size // 2, size // 2)
+
+    def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Features of a batch.
+
+        Args:
+            waveforms: (batch, samples) float32, zero beyond each utterance's end.
+            lengths: (batch,) int64 sample counts, on any device; None means that all are full.
+
+        Returns:
+            Features (batch, bins, frames), zero beyond each end, and int64 frame counts (batch,),
+            where the sample counts are.
+        """
+        features, counts, _ = self.forward_chunk(waveforms, lengths)
+        return features, counts
+
+    def forward_chunk(
+        self,
+        waveforms: Tensor,
+        lengths: Tensor | None = None,
+        state: SpectrogramState | None = None,
+        final: bool = True,
+    ) -> tuple[Tensor, Tensor, SpectrogramState]:
+        """Features of the next chunk of a batch; offline is one final chunk.
+
+        Args:
+            waveforms: (batch, samples) float32, zero beyond each utterance's end.
+            lengths: (batch,) int64 sample counts; None, as for all chunks but the final one, means
+                that all are full.
+            state: What the chunk before returned; None at the start.
+            final: Whether the utterances end with this chunk.
+
+        Returns:
+            Features (batch, bins, frames) of the frames that are complete now, zero beyond each
+            end; int64 frame counts (batch,); the state for the next chunk.
+
+        Raises:
+            InputError: There are several chunks, and the features are normalised per utterance.
+        """
+        whole = state is None and final
+        if self.config.normalize != "running" and not whole:
+            raise InputError(
+                "features that are normalised per utterance cannot stream; train with --normalize running"
+            )
+        if lengths is None:
+            lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
+        state = state or SpectrogramState()
+        counts = self.frames.count(lengths, None if state.held is None else state.held.shape[1], final)
+        spectrogram, held = self.frames.slide(self._transform, waveforms, state.held, final)
+        ends = counts.to(spectrogram.device, non_blocking=True)
+        if self.config.normalize == "utterance":
+            return normalize(spectrogram, ends), counts, SpectrogramState(held)
+        features, sums = normalize_running(spectrogram, ends, state.sums)
+        return features, counts, SpectrogramState(held, sums)
+
+    def log_magnitude(self, waveforms: Tensor) -> Tensor:
+        """Log-spectrogram before normalisation: (batch, samples) -> (batch, bins, frames)."""
+        return self.frames.slide(self._transform, waveforms)[0]
+
+    def _transform(self, waveforms: Tensor) -> Tensor:
+        """Log-spectrogram without padding."""
+        transform = torch.stft(
+            waveforms,
+            n_fft=self.frames.size,
+            hop_length=self.frames.stride,
+            window=self.taper,
+            center=False,
+            return_complex=True,
+        )
+        return _log_magnitude(transform)
+
+
+def _log_magnitude(transform: Tensor) -> Tensor:
+    """log1p of the absolute value. On a CPU numpy's loops take a tenth of the time of torch's."""
+    if transform.device.type != "cpu" or transform.requires_grad:
+        return transform.abs().log1p_()
+    magnitude = np.abs(transform.numpy())
+    return torch.from_numpy(np.log1p(magnitude, out=magnitude))
+
+
+def normalize(spectrogram: Tensor, counts: Tensor) -> Tensor:
+    """Subtract each utterance's mean and divide by its standard deviation (unbiased).
+
+    Args:
+        spectrogram: (batch, bins, frames).
+        counts: (batch,) int64 valid frames; statistics see only these, the rest becomes zero.
+    """
+    frames = torch.arange(spectrogram.shape[2], device=spectrogram.device)
+    valid = (frames < counts[:, None])[:, None, :].float()
+    size = (counts * spectrogram.shape[1])[:, None, None]
+    spectrogram = spectrogram * valid  # several times as fast as masked_fill
+    mean = spectrogram.sum(dim=(1, 2), keepdim=True, dtype=torch.float64) / size
+    centred = (spectrogram - mean.float()).mul_(valid)
+    variance = centred.square().sum(dim=(1, 2), keepdim=True, dtype=torch.float64) / (size - 1)
+    deviation = variance.sqrt().float()
+    return centred.div_(torch.where(deviation > SILENCE, deviation, 1.0))
+
+
+def normalize_running(
+    spectrogram: Tensor, counts: Tensor, sums: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """Normalise each frame by the mean and standard deviation of all frames up to it.
+
+    The statistics begin as if three frames of speech had come before. Without such a prior the
+    first frame, mostly noise, would be blown up to deviation 1 and the first sounds to 20. Measured
+    on LibriSpeech and on digits (mean 0.09 and 0.10, deviation 0.23 and 0.29) as the distance to the
+    features normalised per utterance, in the first second: 0.26 and 0.18 with three frames, 0.59
+    and 0.42 without. More frames come closer still (ten: 0.19 and 0.14) but hold on for long to the
+    level of speech that they were chosen for: with audio that is 20 dB quieter the distance is 0.40
+    and 0.32 with three, 0.53 and 0.46 with ten. The prior also keeps silence from giving NaN.
+
+    Args:
+        spectrogram: (batch, bins, frames).
+        counts: (batch,) int64 valid frames, the rest becomes zero.
+        sums: What the call for the frames before returned; None at the start.
+
+    Returns:
+        Features of the same shape, and (batch, 3) float64: sums over the frames so far of their
+        number of values, their values and the squares of these. They are exact enough for days.
+    """
+    batch, bins, frames = spectrogram.shape
+    if sums is None:
+        square = PRIOR_DEVIATION**2 + PRIOR_MEAN**2
+        prior = torch.tensor([1.0, PRIOR_MEAN, square], dtype=torch.float64, device=spectrogram.device)
+        sums = (PRIOR_FRAMES * bins * prior).expand(batch, 3)
+    valid = (torch.arange(frames, device=spectrogram.device) < counts[:, None])[:, None, :]
+    totals, squares = (each.sum(1, dtype=torch.float64) for each in (spectrogram, spectrogram.square()))
+    own = torch.stack([torch.full_like(totals, bins), totals, squares], 1)
+    running = sums[:, :, None] + (own * valid).cumsum(2)  # (batch, 3, frames)
+    sizes, totals, squares = running.unbind(1)
+    mean = totals / sizes
+    deviation = (squares / sizes - mean.square()).clamp(min=0).sqrt()
+    features = (spectrogram - mean[:, None].float()) / deviation[:, None].float()
+    return features * valid, torch.cat([sums[:, :, None], running], 2)[:, :, -1]

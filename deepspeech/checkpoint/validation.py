@@ -1,0 +1,65 @@
+"""What the weights of a model file tell by themselves, and whether they can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepspeech.errors import InputError
+from deepspeech.training.config import ModelConfig
+
+OUTPUT = "fc.0.module.1.weight"  # (labels, hidden)
+GATES = {4: "lstm", 3: "gru", 1: "rnn"}
+
+
+def check_tensors(state_dict: Mapping[str, Any]) -> None:
+    """Refuse what is no ordinary, finite tensor with all its values in the file.
+
+    Raises:
+        InputError: The name of the first such entry, and what is wrong with it.
+    """
+    for name, tensor in state_dict.items():
+        if not isinstance(name, str) or type(tensor) is not Tensor or tensor.layout != torch.strided:
+            raise InputError(f"weights {name!r} are no tensor")
+        if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
+            raise InputError(f"weights {name} claim {tensor.numel()} values that are not in the file")
+        if not torch.isfinite(tensor).all():
+            raise InputError(f"weights {name} are not finite")
+
+
+def architecture(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The fields of `ModelConfig` that the names and shapes of weights tell.
+
+    Raises:
+        InputError: They are not of this network.
+    """
+    try:
+        rows, hidden = state_dict["rnns.0.rnn.weight_hh_l0"].shape
+        found = {
+            "hidden_size": hidden,
+            "hidden_layers": len({name.split(".")[1] for name in state_dict if name.startswith("rnns.")}),
+            "rnn_type": GATES[rows // hidden],
+            "bidirectional": "rnns.0.rnn.weight_hh_l0_reverse" in state_dict,
+        }
+        if not found["bidirectional"]:
+            found["lookahead_context"] = state_dict["lookahead.0.conv.weight"].shape[2]
+        return found
+    except (KeyError, ValueError, IndexError, ZeroDivisionError) as error:
+        raise InputError(f"weights are not those of this network (at {error})") from None
+
+
+def check_config(config: ModelConfig, state_dict: Mapping[str, Tensor]) -> None:
+    """Refuse a configuration that the weights contradict, before a network is made of it.
+
+    Raises:
+        InputError: The first contradiction.
+    """
+    for name, there in architecture(state_dict).items():
+        if getattr(config, name) != there:
+            raise InputError(f"{name} is {getattr(config, name)} in the file, but {there} by its weights")
+    rows = state_dict[OUTPUT].shape[0] if OUTPUT in state_dict else 0
+    if rows != len(config.labels):
+        raise InputError(f"{len(config.labels)} labels in the file, but {rows} by its weights")

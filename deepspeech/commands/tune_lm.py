@@ -1,0 +1,188 @@
+"""Find the weights of a language model: `python -m deepspeech.commands.tune_lm output.npz --lm-path lm.arpa`.
+
+The output comes from `test.py --save-output`. Every trial decodes all of it with one alpha and
+beta; trials run side by side in `--lm-workers` processes. With `--study` they are kept in an
+SQLite file, and a later run goes on from there.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from deepspeech import cli
+from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
+from deepspeech.beam_search.config import DecoderConfig, TuningConfig
+from deepspeech.beam_search.language_model import LanguageModel
+from deepspeech.errors import InputError
+from deepspeech.evaluation.log_probs import SavedOutput
+from deepspeech.evaluation.metrics import ErrorCounts, char_errors, word_errors
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = cli.parse(argv, __doc__.splitlines()[0], TuningConfig, DecoderConfig, extend=_add_output)
+    tuning, decoder = arguments.make(TuningConfig), arguments.make(DecoderConfig)
+    decoder = replace(decoder, decoder="beam", top_paths=1)
+    if not decoder.lm_path:
+        raise InputError("there are no weights to tune without a language model; pass --lm-path")
+    output = SavedOutput.read(arguments.values["output"])
+    trials = Trials(output, decoder)
+    study = _study(tuning)
+    search(study, trials, tuning, decoder.lm_workers)
+    best = best_trial(study)
+    if tuning.plot:
+        draw(study, best, tuning.plot)
+    print(f"{len(_done(study))} trials on {len(output)} utterances")
+    print(f"best: WER {100 * best.value:.2f} %, CER {100 * best.user_attrs['cer']:.2f} %")
+    flags = f"--decoder beam --lm-path {decoder.lm_path} --beam-width {decoder.beam_width}"
+    flags += f" --alpha {best.params['alpha']:.3f} --beta {best.params['beta']:.3f}"
+    flags += " --lm-unit character" if decoder.lm_unit == "character" else ""
+    print(flags + (" --lm-open" if decoder.lm_open else ""))
+    return 0
+
+
+def _add_output(parser: Any) -> None:
+    parser.add_argument("output", metavar="OUTPUT", help="a file of test.py --save-output")
+
+
+@dataclass
+class Trials:
+    """Decodes the output of a network with given weights.
+
+    Args:
+        output: Log-probabilities and references.
+        config: Everything but the weights.
+    """
+
+    output: SavedOutput
+    config: DecoderConfig
+
+    def __post_init__(self) -> None:
+        labels = self.output.labels
+        self.language_model = LanguageModel(self.config.lm_path, labels, self.config.lm_unit)
+
+    def __call__(self, alpha: float, beta: float) -> tuple[ErrorCounts, ErrorCounts]:
+        """Word and character errors."""
+        config = replace(self.config, alpha=alpha, beta=beta, lm_workers=1)
+        decoder = BeamCTCDecoder(self.output.labels, config, self.language_model)
+        words, characters = ErrorCounts(), ErrorCounts()
+        for index in range(len(self.output)):
+            log_probs, reference = self.output.utterance(index)
+            text = " ".join(decoder.read(log_probs.numpy())[0].text.split())
+            words += word_errors(reference, text)
+            characters += char_errors(reference, text)
+        return words, characters
+
+
+def search(study: Any, trials: Trials, tuning: TuningConfig, workers: int) -> None:
+    """Run trials until `tuning.trials` more are done, `workers` at a time."""
+    bar = tqdm(total=tuning.trials, desc="Tuning", unit="trial")
+    asked = 0
+    running: dict[Future, Any] = {}
+    with ProcessPoolExecutor(workers, get_context("fork"), _start_worker, (trials,)) as pool:
+        while asked < tuning.trials or running:
+            while asked < tuning.trials and len(running) < workers:
+                trial = study.ask()
+                alpha = trial.suggest_float("alpha", *tuning.alpha_range)
+                beta = trial.suggest_float("beta", *tuning.beta_range)
+                running[pool.submit(_run_in_worker, alpha, beta)] = trial
+                asked += 1
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                trial = running.pop(future)
+                words, characters = future.result()
+                trial.set_user_attr("cer", characters.rate)
+                study.tell(trial, words.rate)
+                bar.update()
+                bar.set_postfix_str(f"best WER {100 * best_trial(study).value:.2f} %")
+    bar.close()
+
+
+_trials: Trials  # of a worker process
+
+
+def _start_worker(trials: Trials) -> None:
+    global _trials  # noqa: PLW0603 (what a worker was forked with)
+    _trials = trials
+    torch.set_num_threads(1)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends its workers
+
+
+def _run_in_worker(alpha: float, beta: float) -> tuple[ErrorCounts, ErrorCounts]:
+    return _trials(alpha, beta)
+
+
+def best_trial(study: Any) -> Any:
+    """The lowest WER, then the lowest CER; among equals the one in the middle, which is the safest."""
+
+    def rates(trial: Any) -> tuple[float, float]:
+        return trial.value, trial.user_attrs["cer"]
+
+    lowest = min(map(rates, _done(study)))
+    equals = [trial for trial in _done(study) if rates(trial) == lowest]
+    weights = np.array([[trial.params["alpha"], trial.params["beta"]] for trial in equals])
+    distances = np.abs(weights - weights.mean(axis=0)) / (np.ptp(weights, axis=0) + 1e-9)
+    return equals[int(distances.sum(axis=1).argmin())]
+
+
+def _done(study: Any) -> list[Any]:
+    return [trial for trial in study.trials if "cer" in trial.user_attrs and trial.value is not None]
+
+
+def draw(study: Any, best: Any, path: str) -> None:
+    """A heat map of the WER over alpha and beta, as a PNG.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    from matplotlib.figure import Figure
+
+    done = _done(study)
+    alphas, betas = ([trial.params[name] for trial in done] for name in ("alpha", "beta"))
+    rates = [100 * trial.value for trial in done]
+    figure = Figure(figsize=(7, 5), layout="constrained")
+    axes = figure.subplots()
+    if len(done) > 3:
+        axes.tricontourf(alphas, betas, rates, levels=20, cmap="viridis_r", alpha=0.6)
+    points = axes.scatter(alphas, betas, c=rates, cmap="viridis_r", edgecolors="black", linewidths=0.5)
+    axes.plot(best.params["alpha"], best.params["beta"], "*", color="red", markersize=16)
+    axes.set(xlabel="alpha (language model)", ylabel="beta (words)", title=f"WER, best {min(rates):.2f} %")
+    figure.colorbar(points, label="WER, %")
+    try:
+        figure.savefig(path, dpi=120, format="png")
+    except OSError as error:
+        raise InputError(f"--plot {path}: cannot write: {error.strerror}; choose another place") from None
+
+
+def _study(tuning: TuningConfig) -> Any:
+    optuna = _optuna()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage = f"sqlite:///{tuning.study}" if tuning.study else None
+    try:
+        study = optuna.create_study(study_name="alpha and beta", storage=storage, load_if_exists=True)
+    except Exception as error:  # of SQLAlchemy, which only Optuna needs
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        raise InputError(f"--study {tuning.study}: {reason}; give another file") from None
+    # The same seed again would propose the first trials of an earlier run once more
+    seed = tuning.seed + len(study.trials)
+    study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    return study
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError:
+        raise InputError("the package optuna is missing; pip install optuna") from None
+    return optuna
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,1 @@
+"""Public corpora, and tools for manifests."""

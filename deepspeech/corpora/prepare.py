@@ -1,0 +1,277 @@
+"""What all corpus scripts share: archives in, audio, transcripts and manifests out.
+
+A script names the archives and says where in them the recordings and their texts are;
+`obtain` and `prepare` do the rest. Everything that is there already is not made again.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import numpy as np
+import soundfile
+import soxr
+from tqdm import tqdm
+
+from deepspeech.audio import loading
+from deepspeech.corpora import download
+from deepspeech.data.manifest import Utterance, sort, write_manifest
+from deepspeech.data.parallel import map_checked, raise_or_tell
+from deepspeech.errors import InputError
+from deepspeech.labels import Labels, UnknownCharacters
+from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
+
+CONNECTIONS = 4  # downloads at the same time
+RAW = {"samplerate": 16000, "channels": 1, "format": "RAW", "subtype": "PCM_16", "endian": "BIG"}
+APOSTROPHES = dict.fromkeys(map(ord, "’‘`´ʼ"), "'")
+SPOKEN = "%&@#§"
+
+
+@dataclass(frozen=True)
+class CorpusConfig(Options):
+    """Corpus"""
+
+    target_dir: str = option("data/corpus_dataset/", "folder for archives, audio and transcripts")
+    manifest_dir: str = option("data/", "folder for the *_manifest.csv files")
+    archive: tuple[str, ...] = option(
+        (), "use these archive files instead of downloading", flags=("--archive", "--tar-path"), nargs="+"
+    )
+    labels_path: str = option("labels.json", "JSON list of the characters transcripts may have")
+    min_duration: float = option(1.0, "leave shorter utterances out of training, in seconds", NOT_NEGATIVE)
+    max_duration: float = option(15.0, "leave longer utterances out of training, in seconds", POSITIVE)
+    sample_rate: int = option(16000, "sample rate of converted audio in Hz", POSITIVE)
+    remove_archives: bool = option(False, "delete downloaded archives once they are extracted")
+
+    @property
+    def target(self) -> Path:
+        return Path(self.target_dir)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Where an archive can be had, and its published checksum."""
+
+    url: str
+    checksum: str | None = None
+
+    @property
+    def name(self) -> str:
+        return os.path.basename(urlsplit(self.url).path)
+
+
+@dataclass(frozen=True)
+class Recording:
+    """An utterance of a corpus as it was published."""
+
+    split: str  # "train", "val", ...
+    speaker: str
+    name: str  # unique for the split and speaker
+    audio_path: Path
+    text: str
+    start: float | None = None  # seconds into the file, if it is a part of it
+    end: float | None = None
+    raw: bool = False  # 16 kHz, 16 bits, big-endian, mono, no header
+
+
+def obtain(config: CorpusConfig, wanted: Sequence[Archive]) -> list[Path]:
+    """Download and extract archives, or extract those of `--archive`.
+
+    Returns:
+        The folders they are extracted to, in order.
+
+    Raises:
+        InputError: An archive cannot be had, is damaged or not safe.
+    """
+    extracted, stop = config.target / "extracted", threading.Event()
+
+    def fetch(archive: Archive) -> Path:
+        folder = extracted / download.stem(archive.name)
+        if folder.exists():
+            return folder
+        path = config.target / "archives" / archive.name
+        download.extract(download.download(archive.url, path, archive.checksum, stop), folder)
+        if config.remove_archives:
+            path.unlink()
+        return folder
+
+    if config.archive:
+        if twice := [
+            stem for stem, count in Counter(map(download.stem, config.archive)).items() if count > 1
+        ]:
+            raise InputError(f"--archive: two archives are named {twice[0]}; rename one")
+        return [download.extract(path, extracted / download.stem(path)) for path in config.archive]
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        jobs = [pool.submit(fetch, archive) for archive in wanted]
+        try:
+            return [job.result() for job in tqdm(jobs, "Archives", unit="archive", leave=False)]
+        except BaseException:  # Ctrl-C, or one that cannot be had: the others need not go on
+            stop.set()
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def prepare(config: CorpusConfig, recordings: Iterable[Recording]) -> dict[str, list[Utterance]]:
+    """Convert audio, write transcripts, and report what is left out and why.
+
+    Audio that is wav or flac and whole stays where it is; all other becomes FLAC, which is
+    lossless, half the size of wav, and mono at the sample rate of the features, so that
+    training need not decode mp3 or resample. Only training data is pruned by duration:
+    the error rate of a test set would mean little without its long utterances.
+
+    Returns:
+        The utterances of each split, shortest first.
+
+    Raises:
+        InputError: The labels cannot be read, a file cannot be written, or nothing is left.
+    """
+    labels = Labels.load(config.labels_path)
+    dropped: dict[str, list[Recording]] = {}
+
+    def convert(recording: Recording) -> Utterance | str:
+        text = normalise(recording.text, labels)
+        if text is None:
+            return "have characters that are not in the labels"
+        if not text:
+            return "have no text"
+        path = recording.audio_path if is_ready(recording) else _place(config, "audio", recording, ".flac")
+        try:
+            samples = None if path.exists() else _samples(recording, config.sample_rate)
+            seconds = loading.duration(path) if samples is None else len(samples) / config.sample_rate
+        except InputError:
+            return "have audio that cannot be read"
+        if recording.split == "train" and seconds < config.min_duration:
+            return f"are shorter than {config.min_duration:g} s"
+        if recording.split == "train" and seconds > config.max_duration:
+            return f"are longer than {config.max_duration:g} s"
+        transcript = _place(config, "txt", recording, ".txt")
+        try:
+            if samples is not None:
+                _write_flac(path, samples, config.sample_rate)
+            _write_text(transcript, text + "\n")
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"{transcript.parent}: cannot write there: {error}; make room") from None
+        return Utterance(str(path), str(transcript), seconds)
+
+    recordings = list(recordings)
+    results, faults = map_checked(convert, recordings, f"Preparing {config.target}")
+    raise_or_tell(config.target, faults)
+    splits: dict[str, list[Utterance]] = {}
+    for recording, result in zip(recordings, results, strict=True):
+        if isinstance(result, str):
+            dropped.setdefault(result, []).append(recording)
+        else:
+            splits.setdefault(recording.split, []).append(result)
+    for reason, left_out in dropped.items():
+        first = f"{left_out[0].name}, {left_out[0].text.strip()!r}"
+        print(f"{len(left_out)} of {len(recordings)} utterances are left out: they {reason} (first: {first})")
+    if not splits:
+        raise InputError(f"{config.target}: no utterance is left; is it the right archive?")
+    return {split: sort(utterances) for split, utterances in splits.items()}
+
+
+def write_manifests(config: CorpusConfig, corpus: str, splits: dict[str, list[Utterance]]) -> None:
+    """Write `CORPUS_SPLIT_manifest.csv` for every split, and say so.
+
+    Raises:
+        InputError: One cannot be written.
+    """
+    os.makedirs(config.manifest_dir, exist_ok=True)
+    for split, utterances in splits.items():
+        path = os.path.join(config.manifest_dir, f"{corpus}_{split}_manifest.csv")
+        write_manifest(path, utterances)
+        hours = sum(utterance.duration for utterance in utterances) / 3600
+        print(f"{path}: {len(utterances)} utterances, {hours:.2f} hours")
+
+
+def read_lines(path: Path, corpus: str) -> list[str]:
+    """The lines of a text file of a corpus that are not empty.
+
+    Raises:
+        InputError: There is no such file, so the archive has another layout.
+    """
+    try:
+        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError):
+        raise InputError(f"{path}: cannot be read; is the archive that of {corpus}?") from None
+
+
+def normalise(text: str, labels: Labels) -> str | None:
+    """Text as the labels can write it, or None if they cannot.
+
+    Unicode NFC, the case of the labels, one form of apostrophe, punctuation that the labels
+    lack as space. Digits and letters they lack are spoken, and so are `%` or `&`: such text
+    cannot be written.
+    """
+    text = unicodedata.normalize("NFC", text.translate(APOSTROPHES))
+    if not any(label.islower() for label in labels):
+        text = text.upper()
+    elif not any(label.isupper() for label in labels):
+        text = text.lower()
+    known = set(labels) - {labels[labels.blank]}
+    text = "".join(" " if each not in known and is_silent(each) else each for each in text)
+    try:
+        return labels.decode(labels.encode(text))
+    except UnknownCharacters:
+        return None
+
+
+def is_silent(character: str) -> bool:
+    """Whether a character is punctuation that nobody speaks."""
+    return unicodedata.category(character)[0] == "P" and character not in SPOKEN
+
+
+def is_ready(recording: Recording) -> bool:
+    """Whether its audio is of use as it is."""
+    whole = recording.start is None and not recording.raw
+    return whole and recording.audio_path.suffix in (".wav", ".flac")
+
+
+def _place(config: CorpusConfig, kind: str, recording: Recording, ending: str) -> Path:
+    """Where a converted recording or its transcript goes; the speaker is the last folder."""
+    speaker, name = (re.sub(r"[^\w.-]+", "-", each) for each in (recording.speaker, recording.name))
+    return config.target / kind / recording.split / speaker / (name + ending)
+
+
+def _samples(recording: Recording, sample_rate: int) -> np.ndarray:
+    """(samples,) int16, mono.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    try:
+        with soundfile.SoundFile(recording.audio_path, **(RAW if recording.raw else {})) as file:
+            rate, frames = file.samplerate, -1
+            if recording.start is not None:
+                first, last = (round(seconds * rate) for seconds in (recording.start, recording.end))
+                file.seek(first)
+                frames = last - first
+            samples = file.read(frames, dtype="int16", always_2d=True)
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{recording.audio_path}: cannot be read: {error}") from None
+    if len(samples) == 0:
+        raise InputError(f"{recording.audio_path}: no audio from {recording.start} to {recording.end} s")
+    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1).astype("int16")
+    return mono if rate == sample_rate else soxr.resample(mono, rate, sample_rate)
+
+
+def _write_flac(path: Path, samples: np.ndarray, sample_rate: int) -> None:
+    """The file appears only when it is whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    soundfile.write(partial, samples, sample_rate, format="FLAC", subtype="PCM_16")
+    partial.rename(path)
+
+
+def _write_text(path: Path, text: str) -> None:
+    if not path.exists() or path.read_text(encoding="utf-8") != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")

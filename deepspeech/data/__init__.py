@@ -1,0 +1,1 @@
+"""Data: manifests to batches."""

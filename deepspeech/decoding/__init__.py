@@ -1,0 +1,1 @@
+"""Log-probabilities to text, and when each word was said."""

@@ -1,0 +1,85 @@
+"""A transcript that is known -> where its characters are."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from deepspeech.decoding.decoder import Hypothesis
+from deepspeech.errors import InputError
+from deepspeech.labels import Labels, UnknownCharacters
+
+
+class ForcedAligner:
+    """A decoder that reads nothing but the transcript it was given, in the most probable place.
+
+    What can be done with a hypothesis can be done with its result: `deepspeech.decoding.word_times` tells the
+    times of words, and how well each fits the audio.
+
+    Args:
+        labels: What the network writes.
+        transcript: The text of the utterances it will be given.
+
+    Raises:
+        InputError: The transcript is empty or has characters that are not in the labels.
+    """
+
+    def __init__(self, labels: Labels, transcript: str) -> None:
+        try:
+            self.targets = labels.encode(transcript)
+        except UnknownCharacters as error:
+            raise InputError(f"{error}; write the transcript as the labels do") from None
+        if not self.targets:
+            raise InputError("empty transcript: there is nothing to align; give its text")
+        self.labels = labels
+
+    def decode(self, log_probs: Tensor, lengths: Tensor) -> list[list[Hypothesis]]:
+        """One hypothesis for every utterance; see `deepspeech.decoding.decoder.Decoder.decode`.
+
+        Raises:
+            InputError: An utterance is too short for the transcript.
+        """
+        text = self.labels.decode(self.targets)
+        result = []
+        for row, length in zip(log_probs, lengths.tolist(), strict=True):
+            offsets, score = forced_align(row[:length], self.targets, self.labels.blank)
+            result.append([Hypothesis(text, offsets, score)])
+        return result
+
+
+def forced_align(log_probs: Tensor, targets: Sequence[int], blank: int) -> tuple[list[int], float]:
+    """The most probable CTC path that reads as the targets (Graves et al., 2006; Viterbi).
+
+    Args:
+        log_probs: (frames, labels).
+        targets: Label indices, without blanks, at least one.
+        blank: Index of the blank.
+
+    Returns:
+        The frame at which each target begins, and the log-probability of the path.
+
+    Raises:
+        InputError: There are too few frames, or torchaudio cannot be used.
+    """
+    try:
+        from torchaudio.functional import forced_align as best_path
+    except (ImportError, OSError, RuntimeError) as error:  # it is missing, or built for another torch
+        raise InputError(
+            f"alignment needs a torchaudio that fits torch {torch.__version__}: "
+            f"{' '.join(str(error).split())[:200]}; pip install 'torch>=2.11,<2.15' 'torchaudio>=2.11'"
+        ) from None
+    needed = len(targets) + sum(left == right for left, right in pairwise(targets))
+    if len(log_probs) < needed:
+        raise InputError(
+            f"the transcript needs {needed} output frames, the audio has {len(log_probs)}; "
+            "give the transcript of this recording"
+        )
+    log_probs = log_probs.detach().float().cpu()[None]
+    path, scores = best_path(log_probs, torch.tensor([list(targets)], dtype=torch.int32), blank=blank)
+    labels = path[0]
+    begins = labels != blank
+    begins[1:] &= labels[1:] != labels[:-1]
+    return begins.nonzero().flatten().tolist(), scores.sum().item()

@@ -1,0 +1,107 @@
+"""The output of a network over a corpus, kept in a file: decoding again needs no network."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepspeech import distributed
+from deepspeech.checkpoint.format import write_atomic
+from deepspeech.data.batch import Batch
+from deepspeech.decoding.decoder import Hypothesis
+from deepspeech.errors import InputError
+from deepspeech.labels import Labels
+
+
+@dataclass
+class SavedOutput:
+    """Log-probabilities and references of utterances.
+
+    In the file, a compressed `.npz`, the log-probabilities are float16 and stand one utterance
+    after the other, so that there is no padding.
+    """
+
+    labels: Labels
+    log_probs: dict[int, np.ndarray] = field(default_factory=dict)  # (frames, labels) float16
+    references: dict[int, str] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.log_probs)
+
+    def observe(
+        self, batch: Batch, log_probs: Tensor, lengths: Tensor, hypotheses: list[list[Hypothesis]]
+    ) -> None:
+        """Take in a batch; an observer of `deepspeech.evaluation.evaluate.evaluate`.
+
+        Args:
+            batch: Indices and targets.
+            log_probs: (batch, frames, labels).
+            lengths: (batch,) valid frames.
+            hypotheses: Not kept.
+        """
+        targets = batch.targets.cpu().split(batch.target_lengths.tolist())
+        rows = log_probs.half().cpu().numpy()
+        for index, target, row, length in zip(batch.indices, targets, rows, lengths.tolist(), strict=True):
+            self.log_probs[index] = row[:length].copy()
+            self.references[index] = self.labels.decode(target.tolist())
+
+    def gather(self) -> None:
+        """Take in what the other processes observed."""
+        for log_probs, references in distributed.gather((self.log_probs, self.references)):
+            self.log_probs |= log_probs
+            self.references |= references
+
+    def write(self, path: str | Path) -> None:
+        """Write the utterances in the order of their indices.
+
+        Raises:
+            InputError: The file cannot be written.
+        """
+        order = sorted(self.log_probs)
+        empty = np.zeros((0, len(self.labels)), np.float16)
+        texts = {"labels": list(self.labels), "references": [self.references[index] for index in order]}
+        buffer = io.BytesIO()
+        np.savez_compressed(
+            buffer,
+            log_probs=np.concatenate([empty, *(self.log_probs[index] for index in order)]),
+            lengths=np.array([len(self.log_probs[index]) for index in order], dtype=np.int64),
+            texts=np.frombuffer(json.dumps(texts).encode(), dtype=np.uint8),
+        )
+        write_atomic(path, buffer.getbuffer())
+
+    @classmethod
+    def read(cls, path: str | Path) -> SavedOutput:
+        """Read a file of `write`.
+
+        Raises:
+            InputError: It is missing or was not made by `test.py --save-output`.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                log_probs, lengths = content["log_probs"], content["lengths"]
+                texts = json.loads(content["texts"].tobytes())
+            output = cls(Labels(texts["labels"]))
+            if log_probs.shape != (lengths.sum(), len(output.labels)) or len(lengths) != len(
+                texts["references"]
+            ):
+                raise ValueError("sizes differ")
+            pieces = np.split(log_probs, lengths.cumsum()[:-1]) if len(lengths) else []
+        except OSError as error:
+            raise InputError(f"{path}: cannot read: {error.strerror or error}; correct the path") from None
+        except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, InputError):
+            raise InputError(
+                f"{path}: not an output of the network; make one with test.py --save-output"
+            ) from None
+        output.log_probs, output.references = dict(enumerate(pieces)), dict(enumerate(texts["references"]))
+        return output
+
+    def utterance(self, index: int) -> tuple[Tensor, str]:
+        """Log-probabilities (frames, labels) float32 and the reference."""
+        return torch.from_numpy(self.log_probs[index].astype(np.float32)), self.references[index]

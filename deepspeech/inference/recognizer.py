@@ -1,0 +1,156 @@
+"""Audio in, text out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from deepspeech.audio.features import Spectrogram
+from deepspeech.audio.loading import load_audio
+from deepspeech.checkpoint.format import load_model
+from deepspeech.decoding.decoder import Decoder, GreedyDecoder, Hypothesis
+from deepspeech.decoding.word_times import Transcript, find_words, sound_levels
+from deepspeech.inference.stream import Stream
+from deepspeech.model.deepspeech2 import DeepSpeech
+
+
+class Recognizer:
+    """A network with its features and a decoder.
+
+    Args:
+        model: A trained network; put into eval mode.
+        decoder: Greedy by default.
+        dtype: Format of autocast; float32 for none.
+    """
+
+    def __init__(
+        self, model: DeepSpeech, decoder: Decoder | None = None, dtype: torch.dtype = torch.float32
+    ) -> None:
+        self.model = model.eval()
+        self.device = next(model.parameters()).device
+        self.spectrogram = Spectrogram(model.config.features).to(self.device)
+        self.decoder = decoder or GreedyDecoder(model.labels)
+        self.dtype = dtype
+
+    @classmethod
+    def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Recognizer:
+        """Read a model file.
+
+        Raises:
+            InputError: The file is missing, damaged or no model.
+        """
+        return cls(load_model(path, device))
+
+    def transcribe(self, audio: str | Path | np.ndarray) -> Hypothesis:
+        """The best hypothesis for a recording.
+
+        Args:
+            audio: A file, or a waveform (samples,) float32 at the model's sample rate.
+
+        Raises:
+            InputError: The file cannot be read.
+        """
+        return self.hypotheses([audio])[0][0]
+
+    def hypotheses(self, audios: Sequence[str | Path | np.ndarray]) -> list[list[Hypothesis]]:
+        """All hypotheses for each of some recordings, best first; they run as one batch."""
+        return self.decoder.decode(*self.log_probs([self._waveform(audio) for audio in audios]))
+
+    def transcripts(self, audio: str | Path | np.ndarray) -> list[Transcript]:
+        """All hypotheses for a recording, best first, with times and confidences of their words.
+
+        Raises:
+            InputError: The file cannot be read.
+        """
+        return self.batch_transcripts([self._waveform(audio)])[0]
+
+    def batch_transcripts(
+        self, waveforms: Sequence[np.ndarray], words: bool = True
+    ) -> list[list[Transcript]]:
+        """`transcripts` of each of some waveforms (samples,), which run as one batch.
+
+        Args:
+            waveforms: At the model's sample rate.
+            words: Whether to find the times and confidences of the words.
+        """
+        log_probs, lengths = self.log_probs(waveforms)
+        decoded = self.decoder.decode(log_probs, lengths)
+        if not words:
+            return [[Transcript(hypothesis, []) for hypothesis in hypotheses] for hypotheses in decoded]
+        labels, frame = self.model.labels, self.seconds(1)
+        result = []
+        for waveform, row, length, hypotheses in zip(
+            waveforms, log_probs.cpu(), lengths.tolist(), decoded, strict=True
+        ):
+            levels = sound_levels(waveform, self.model.config.features.sample_rate)
+            result.append(
+                [
+                    Transcript(each, find_words(each, row[:length], levels, labels, frame))
+                    for each in hypotheses
+                ]
+            )
+        return result
+
+    @torch.inference_mode()
+    def log_probs(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """Run the network on waveforms (samples,): log-probabilities (batch, frames, labels), lengths."""
+        with self.autocast():
+            return self.model(*self.features(waveforms))
+
+    def autocast(self) -> torch.autocast:
+        """The context in which the network runs."""
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
+
+    def stream(self) -> Stream:
+        """Begin to transcribe audio as it comes.
+
+        Raises:
+            InputError: The model cannot stream; says why, and what to train.
+        """
+        return Stream(self)
+
+    def features(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+        """What the network sees of waveforms (samples,): (batch, bins, frames), and frame counts."""
+        lengths = torch.tensor([len(waveform) for waveform in waveforms], device=self.device)
+        rows = torch.zeros(len(waveforms), _few_lengths(int(lengths.max())))
+        for row, waveform in zip(rows, waveforms, strict=True):
+            row[: len(waveform)] = torch.from_numpy(waveform)
+        return self.spectrogram(rows.to(self.device), lengths)
+
+    def _waveform(self, audio: str | Path | np.ndarray) -> np.ndarray:
+        if isinstance(audio, np.ndarray):
+            return audio
+        return load_audio(audio, self.model.config.features.sample_rate)
+
+    @property
+    def latency(self) -> float:
+        """Seconds from a sound to the moment when a stream can write it, at the earliest.
+
+        An output frame waits for the last sample that it sees, by way of the inputs that the
+        lookahead, both convolutions and the STFT see ahead.
+        """
+        ahead = 0  # inputs of a layer that an output frame sees behind its own time; at last samples
+        layers = [self.spectrogram.frames, *self.model.conv.time, self.model.lookahead[0].time]
+        for window in reversed(layers):
+            ahead = ahead * window.stride + window.size - 1 - window.before
+        return (ahead + 1) / self.model.config.features.sample_rate
+
+    def seconds(self, offset: int) -> float:
+        """When an output frame, as in `Hypothesis.offsets`, begins."""
+        stride = self.model.config.features.window_stride
+        for window in self.model.conv.time:
+            stride *= window.stride
+        return offset * stride
+
+
+def _few_lengths(samples: int) -> int:
+    """A number of samples that is not smaller and at most an eighth larger, eight in an octave.
+
+    oneDNN makes and keeps a kernel for every new shape: memory would grow with each batch.
+    """
+    step = max(1 << samples.bit_length() >> 4, 1)
+    return -(-samples // step) * step

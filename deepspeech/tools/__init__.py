@@ -1,0 +1,1 @@
+"""Reports, profiles and batch sizes."""

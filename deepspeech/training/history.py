@@ -1,0 +1,138 @@
+"""The course of a training: a table, a figure, TensorBoard events."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepspeech.checkpoint.format import write_atomic
+from deepspeech.errors import InputError
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+TABLE, FIGURE = "metrics.csv", "curves.png"
+
+
+@dataclass(frozen=True)
+class EpochRow:
+    """One epoch; rates are fractions of 1."""
+
+    epoch: int  # from 1
+    train_loss: float  # CTC loss, mean over the utterances
+    val_loss: float
+    wer: float
+    cer: float
+    learning_rate: float
+    seconds: float  # training, without validation
+    audio_seconds: float
+    data_wait: float  # share of `seconds` in which training waited for data
+    skipped_steps: int  # for a loss or gradient that is not finite
+    too_short: int  # utterances too short for their transcript
+    unreadable: int  # utterances that could not be read
+
+    def __str__(self) -> str:
+        text = (
+            f"epoch {self.epoch}: train loss {self.train_loss:.2f}, val loss {self.val_loss:.2f}, "
+            f"WER {100 * self.wer:.2f} %, CER {100 * self.cer:.2f} %, lr {self.learning_rate:.2e}, "
+            f"{self.seconds:.0f} s, {self.audio_seconds / max(self.seconds, 1e-9):.0f} audio-s/s, "
+            f"data wait {100 * self.data_wait:.1f} %"
+        )
+        counts = {
+            "steps skipped": self.skipped_steps,
+            "too short for their transcript": self.too_short,
+            "unreadable": self.unreadable,
+        }
+        return text + "".join(f", {number} {name}" for name, number in counts.items() if number)
+
+
+class History:
+    """Rows of all epochs so far, to be drawn and written into a folder."""
+
+    def __init__(self, folder: str | Path, title: str) -> None:
+        self.folder, self.title = Path(folder), title
+        self.rows: list[EpochRow] = []
+
+    def write(self) -> None:
+        """Write the table and the figure anew.
+
+        Raises:
+            InputError: They cannot be written.
+        """
+        text = io.StringIO()
+        writer = csv.DictWriter(text, [entry.name for entry in fields(EpochRow)], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(map(asdict, self.rows))
+        write_atomic(self.folder / TABLE, text.getvalue().encode())
+        write_atomic(self.folder / FIGURE, self._figure())
+
+    def state_dict(self) -> list[dict[str, float]]:
+        return [asdict(row) for row in self.rows]
+
+    def load_state_dict(self, rows: list[dict[str, float]]) -> None:
+        if not isinstance(rows, list) or not all(
+            isinstance(value, int | float) for row in rows for value in row.values()
+        ):
+            raise TypeError("its history is no list of numbers")
+        self.rows = [EpochRow(**row) for row in rows]
+
+    def _figure(self) -> bytes:
+        from matplotlib.figure import Figure
+
+        epochs = [row.epoch for row in self.rows]
+        figure = Figure(figsize=(9, 3.6), layout="constrained")
+        figure.suptitle(self.title)
+        left, right = figure.subplots(1, 2)
+        left.plot(epochs, [row.train_loss for row in self.rows], "o-", label="training")
+        left.plot(epochs, [row.val_loss for row in self.rows], "o-", label="validation")
+        left.set(xlabel="epoch", ylabel="CTC loss per utterance", ylim=(0, None))
+        right.plot(epochs, [100 * row.wer for row in self.rows], "o-", label="WER")
+        right.plot(epochs, [100 * row.cer for row in self.rows], "o-", label="CER")
+        best = min(self.rows, key=lambda row: row.wer)
+        right.annotate(
+            f"{100 * best.wer:.1f} %", (best.epoch, 100 * best.wer), xytext=(0, 8),
+            textcoords="offset points", ha="center",
+        )  # fmt: skip
+        right.set(xlabel="epoch", ylabel="validation errors, %", ylim=(0, None))
+        for axes in (left, right):
+            axes.legend()
+            axes.grid(alpha=0.3)
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        data = io.BytesIO()
+        figure.savefig(data, format="png", dpi=120)
+        return data.getvalue()
+
+
+class TensorBoard:
+    """Epoch rows as TensorBoard events.
+
+    Raises:
+        InputError: The tensorboard package is missing, or the folder cannot be written.
+    """
+
+    def __init__(self, folder: str, name: str, log_params: bool) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            raise InputError("--tensorboard: install it with `pip install tensorboard`") from None
+        try:
+            self.writer = SummaryWriter(folder)
+        except OSError as error:
+            raise InputError(
+                f"--log-dir {folder}: cannot write: {error.strerror}; choose another folder"
+            ) from None
+        self.name, self.log_params = name, log_params
+
+    def add(self, row: EpochRow, model: Module) -> None:
+        for entry in fields(row):
+            if entry.name != "epoch":
+                self.writer.add_scalar(f"{self.name}/{entry.name}", getattr(row, entry.name), row.epoch)
+        if self.log_params:
+            for name, weights in model.named_parameters():
+                self.writer.add_histogram(name, weights.detach().float(), row.epoch)
+                if weights.grad is not None:
+                    self.writer.add_histogram(f"{name}/gradient", weights.grad.float(), row.epoch)
+        self.writer.flush()

@@ -1,0 +1,111 @@
+"""One step of training: forward and backward passes over batches, then an update of the weights."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.nn.utils import clip_grad_norm_
+from torch.profiler import record_function
+
+from deepspeech import distributed
+from deepspeech.data.batch import Batch
+from deepspeech.device import number_format
+from deepspeech.model.ctc import ctc_losses
+from deepspeech.model.deepspeech2 import DeepSpeech
+from deepspeech.model.rnn import MaskedBatchNorm
+from deepspeech.training.config import TrainingConfig
+from deepspeech.training.optimizer import make_optimizer
+
+
+class TrainingStep:
+    """The network with its optimiser; in several processes, the same in all of them.
+
+    Args:
+        model: On the device where it shall be trained.
+        config: All training options.
+    """
+
+    def __init__(self, model: DeepSpeech, config: TrainingConfig) -> None:
+        self.model, self.config = model, config
+        self.network: nn.Module = model
+        self._learning: list[bool] = []  # which weights the network was made for
+        self.device = next(model.parameters()).device
+        self.dtype = number_format(config.precision, self.device)
+        self.optimizer = make_optimizer(model, config)
+        self.asynchronous = self.device.type == "cuda"  # the host never waits for the device
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+        for module in model.modules():
+            if isinstance(module, MaskedBatchNorm):
+                module.synchronized = config.sync_batchnorm
+
+    def prepare(self) -> None:
+        """Get ready for an epoch: other weights than before may learn now."""
+        learning = [weights.requires_grad for weights in self.model.parameters()]
+        if distributed.size() > 1 and learning != self._learning:
+            devices = [self.device.index] if self.device.type == "cuda" else None
+            self.network = DistributedDataParallel(self.model, device_ids=devices)
+            self._learning = learning
+
+    def backward(self, batch: Batch, utterances: int, last: bool = True) -> Tensor:
+        """Forward and backward pass; gradients add up until `update`.
+
+        Args:
+            batch: This process's; it may be empty if not all are.
+            utterances: In the batches of all processes. The gradient is that of their mean loss.
+            last: Whether `update` comes next: then the processes average their gradients.
+
+        Returns:
+            The CTC loss summed over the utterances of this process, a scalar.
+        """
+        batch = batch.to(self.device)
+        wait = contextlib.nullcontext() if last or distributed.size() == 1 else self.network.no_sync()
+        with wait:
+            with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
+                log_probs, lengths = self.network(*self._inputs(batch))
+            with record_function("ctc"):  # names for --profile; they cost nothing without it
+                if len(batch):
+                    loss = ctc_losses(log_probs, lengths, batch, self.model.labels.blank).sum()
+                else:
+                    loss = 0 * log_probs.sum()
+            mean = loss / (max(utterances, 1) * self.config.grad_accumulation)
+            with record_function("backward"):
+                self.scaler.scale(mean * distributed.size()).backward()  # which undoes the averaging
+        return loss.detach()
+
+    def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Features and lengths. For an empty batch, one utterance of no frames.
+
+        With it a process that has nothing takes part in what all processes do, and adds nothing.
+        """
+        if len(batch):
+            return batch.features, batch.lengths
+        features = torch.zeros(1, self.model.config.features.bins, 1, device=self.device)
+        return features, batch.lengths.new_zeros(1)
+
+    @record_function("optimiser")
+    def update(self, learning_rate: float) -> Tensor:
+        """Clip the gradients and update the weights.
+
+        Returns:
+            Whether the gradients were finite, a scalar on the device; else the weights are as they
+            were. A loss that is not finite in one process makes the average gradient so, and all
+            processes skip it.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.scaler.unscale_(self.optimizer)
+        norm = clip_grad_norm_(self.model.parameters(), self.config.max_norm)
+        finite = torch.isfinite(norm)
+        if self.scaler.is_enabled():
+            self.scaler.step(self.optimizer)
+        elif self.asynchronous:
+            self.optimizer.found_inf = 1 - finite.float()  # the fused kernels look, and leave the weights
+            self.optimizer.step()
+        elif finite:
+            self.optimizer.step()
+        self.scaler.update()
+        self.optimizer.zero_grad()
+        return finite

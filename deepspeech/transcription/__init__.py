@@ -1,0 +1,1 @@
+"""Transcripts of files, streams and folders, in every output format."""

@@ -1,0 +1,156 @@
+"""Transcripts as JSON, subtitles (SubRip, WebVTT) and time-marked words (CTM)."""
+
+from __future__ import annotations
+
+import html
+import itertools
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from deepspeech.decoding.word_times import Transcript, Word
+
+LINE_WIDTH = 42  # characters; this and the next two are common practice for subtitles
+LINES = 2
+CUE_SECONDS = 7.0
+SHORTEST_CUE = 1000  # milliseconds that a subtitle stays, if there is time
+LONG_PAUSE = 1.0  # seconds after which another subtitle begins in any case
+
+
+@dataclass(frozen=True)
+class Cue:
+    """A subtitle."""
+
+    start: int  # milliseconds
+    end: int
+    words: Sequence[Word]
+
+
+def rows(
+    transcripts: Sequence[Transcript],
+    seconds: Callable[[int], float],
+    offsets: bool = False,
+    words: bool = False,
+    scores: bool = False,
+) -> list[dict[str, Any]]:
+    """The `output` of deepspeech.pytorch's JSON, best first.
+
+    Args:
+        transcripts: Of one recording.
+        seconds: When an output frame begins.
+        offsets: Tell where each character begins, in output frames and in seconds.
+        words: Tell the time and confidence of each word.
+        scores: Tell what the decoder ranked by.
+    """
+    result = []
+    for transcript in transcripts:
+        hypothesis = transcript.hypothesis
+        row = {"transcription": hypothesis.text}
+        if scores:
+            names = ("score", "acoustic_score", "lm_score")
+            row |= {name: round(getattr(hypothesis, name), 4) for name in names}
+        if offsets:
+            row["offsets"] = hypothesis.offsets
+            row["offsets_seconds"] = [round(seconds(offset), 3) for offset in hypothesis.offsets]
+        if words:
+            row["words"] = [_rounded(asdict(word)) for word in transcript.words]
+        result.append(row)
+    return result
+
+
+def text(parts: Iterable[Transcript], spaced: bool = True) -> Iterator[str]:
+    """One line for a recording, in pieces as its parts come."""
+    gap = ""
+    for part in parts:
+        if part.hypothesis.text:
+            yield gap + part.hypothesis.text
+            gap = " " if spaced else ""
+    yield "\n"
+
+
+def srt(words: Iterable[Word]) -> Iterator[str]:
+    """SubRip subtitles, one after the other."""
+    for number, cue in enumerate(cues_of(words), start=1):
+        gap = "\n" if number > 1 else ""
+        yield f"{gap}{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{_lines(cue.words)}\n"
+
+
+def vtt(words: Iterable[Word]) -> Iterator[str]:
+    """WebVTT subtitles (https://www.w3.org/TR/webvtt1/), one after the other."""
+    yield "WEBVTT\n"
+    for cue in cues_of(words):
+        lines = html.escape(_lines(cue.words), quote=False)
+        yield f"\n{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{lines}\n"
+
+
+def ctm(words: Iterable[Word], audio_path: str | Path) -> Iterator[str]:
+    """Lines of NIST's CTM: recording, channel, start, seconds, word, confidence."""
+    recording = "_".join(Path(audio_path).stem.split())
+    for word in words:
+        times = f"{word.start:.2f} {word.end - word.start:.2f}"
+        yield f"{recording} 1 {times} {word.text} {word.confidence:.3f}\n"
+
+
+def cues_of(words: Iterable[Word]) -> Iterator[Cue]:
+    """Subtitles of words that come one by one: two lines of 42 characters, 7 seconds.
+
+    Each stays at least long enough to be read, unless the next one begins, and none overlap.
+    """
+    cues = itertools.chain(_divided(words), [None])
+    free = 0  # when the one before is gone
+    for cue, following in itertools.pairwise(cues):
+        start = max(round(1000 * cue[0].start), free)
+        end = max(round(1000 * cue[-1].end), start + SHORTEST_CUE)
+        end = min(end, start + round(1000 * CUE_SECONDS))
+        if following:
+            end = min(end, round(1000 * following[0].start))
+        free = max(end, start + 1)
+        yield Cue(start, free, cue)
+
+
+def _divided(words: Iterable[Word]) -> Iterator[list[Word]]:
+    waiting: list[Word] = []
+    for word in words:
+        waiting.append(word)
+        while (count := _first_cue(waiting)) < len(waiting):
+            yield waiting[:count]
+            waiting = waiting[count:]
+    if waiting:
+        yield waiting
+
+
+def _first_cue(words: Sequence[Word]) -> int:
+    """How many words make the first subtitle.
+
+    It ends at a long pause. What is too much for one takes as many words as it can hold,
+    and ends at the longest pause in the second half of them.
+    """
+    pauses = [after.start - before.end for before, after in itertools.pairwise(words)]
+    count = 1
+    while count < len(words) and _fits(words[: count + 1]):
+        if pauses[count - 1] >= LONG_PAUSE:
+            return count
+        count += 1
+    if count == len(words):
+        return count
+    return max(range((count + 1) // 2, count + 1), key=lambda index: (pauses[index - 1], index))
+
+
+def _fits(words: Sequence[Word]) -> bool:
+    return words[-1].end - words[0].start <= CUE_SECONDS and _lines(words).count("\n") < LINES
+
+
+def _lines(words: Sequence[Word]) -> str:
+    text = " ".join(word.text for word in words)
+    return textwrap.fill(text, LINE_WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def _clock(milliseconds: int, point: str) -> str:
+    minutes, milliseconds = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02}{point}{milliseconds % 1000:03}"
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}

@@ -1,0 +1,113 @@
+"""Samples from a pipe, as they come: raw, or WAV with any header that says what follows."""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import numpy as np
+from tqdm import tqdm
+
+from deepspeech.audio.loading import STREAMED
+from deepspeech.errors import InputError
+
+BLOCK = 0.1  # seconds that are waited for at most
+PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # format tags of WAV
+TYPES = {(PCM, 16): "<i2", (PCM, 32): "<i4", (FLOAT, 32): "<f4"}
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """What the bytes of a pipe mean."""
+
+    sample_rate: int
+    channels: int = 1
+    dtype: str = "<i2"  # of numpy
+
+    @property
+    def frame(self) -> int:
+        """Bytes of a sample of all channels."""
+        return self.channels * np.dtype(self.dtype).itemsize
+
+    def decode(self, data: bytes) -> np.ndarray:
+        """Whole frames -> mono waveform (samples,), float32, full scale is 1."""
+        samples = np.frombuffer(data, self.dtype).reshape(-1, self.channels)
+        scale = 1.0 if self.dtype == "<f4" else -float(np.iinfo(self.dtype).min)
+        return (samples / np.float32(scale)).mean(axis=1, dtype=np.float32)
+
+
+def read_pipe(pipe: BinaryIO, raw: Encoding) -> Iterator[tuple[np.ndarray, int]]:
+    """Mono waveforms (samples,) and their sample rates in Hz, each as soon as it is there.
+
+    Args:
+        pipe: Buffered, as `sys.stdin.buffer`.
+        raw: What the samples are if there is no WAV header.
+
+    Raises:
+        InputError: A WAV header that is damaged, or of a format that is not read.
+    """
+    head = pipe.read(12)
+    if head[:4] == b"RIFF" and head[8:] == b"WAVE":
+        yield from _read_wav(pipe)
+    else:
+        yield from _read_samples(pipe, raw, None, head)
+
+
+def _read_samples(
+    pipe: BinaryIO, encoding: Encoding, size: int | None, rest: bytes = b""
+) -> Iterator[tuple[np.ndarray, int]]:
+    """`size` bytes, None for all, of which `rest` has been read already."""
+    wanted = max(int(BLOCK * encoding.sample_rate), 1) * encoding.frame
+    left = None if size is None else size - len(rest)
+    while True:
+        whole = len(rest) - len(rest) % encoding.frame
+        if whole:
+            yield encoding.decode(rest[:whole]), encoding.sample_rate
+        data = pipe.read1(wanted if left is None else min(wanted, left)) if left != 0 else b""
+        rest = rest[whole:] + data
+        left = None if left is None else left - len(data)
+        if not data:
+            break
+    if left:
+        tqdm.write(f"standard input: ended {left} bytes before its header says", file=sys.stderr)
+    if rest:
+        tqdm.write(
+            f"standard input: its last {len(rest)} bytes are no whole sample of {encoding.frame} bytes; "
+            "they are left out",
+            file=sys.stderr,
+        )
+
+
+def _read_wav(pipe: BinaryIO) -> Iterator[tuple[np.ndarray, int]]:
+    """The chunks behind "WAVE". Another WAV may follow, of another format."""
+    encoding = None
+    while len(head := pipe.read(8)) == 8:
+        name, size = head[:4], int.from_bytes(head[4:], "little")
+        if name == b"RIFF":
+            pipe.read(4)
+        elif name == b"fmt ":
+            encoding = _parse_format(pipe.read(size))
+        elif name == b"data":
+            if encoding is None:
+                raise InputError("standard input: a WAV header without a format; repair what writes it")
+            yield from _read_samples(pipe, encoding, None if size == 0 or size >= STREAMED else size)
+            pipe.read(size % 2)
+        else:
+            pipe.read(size + size % 2)
+
+
+def _parse_format(data: bytes) -> Encoding:
+    if len(data) < 16:
+        raise InputError("standard input: a damaged WAV header; repair what writes it")
+    tag, channels, rate, _, _, bits = struct.unpack("<HHIIHH", data[:16])
+    if tag == EXTENSIBLE and len(data) >= 26:
+        tag = int.from_bytes(data[24:26], "little")
+    if (tag, bits) not in TYPES or not channels or not rate:
+        raise InputError(
+            f"standard input: WAV of format {tag}, {bits} bits, {channels} channels, {rate} Hz; "
+            "send 16-bit or 32-bit PCM or 32-bit floats"
+        )
+    return Encoding(rate, channels, TYPES[tag, bits])

@@ -1,0 +1,178 @@
+"""Log-spectrograms: against librosa, alone and in a batch, in silence."""
+
+import librosa
+import numpy as np
+import pytest
+import scipy.signal
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepspeech.audio.features import (
+    PRIOR_DEVIATION,
+    PRIOR_FRAMES,
+    PRIOR_MEAN,
+    Spectrogram,
+    normalize,
+    normalize_running,
+)
+from deepspeech.audio.loading import load_audio
+from deepspeech.errors import InputError
+from deepspeech.training.config import FeatureConfig
+
+LENGTHS = st.lists(st.integers(1, 3000), min_size=1, max_size=5)
+
+
+def noise(samples, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).normal(0, 0.2, samples).astype(np.float32))
+
+
+def with_librosa(waveform, config, window):
+    size = config.window_samples
+    transform = librosa.stft(
+        waveform.numpy(), n_fft=size, hop_length=config.stride_samples, win_length=size, window=window
+    )
+    return np.log1p(np.abs(transform))
+
+
+@pytest.mark.filterwarnings("ignore:n_fft=320 is too large")
+@pytest.mark.parametrize("window", ["hamming", "hann", "blackman", "bartlett"])
+@pytest.mark.parametrize("samples", [1, 159, 160, 161, 16000, 40001])
+def test_equal_to_librosa(window, samples):
+    config, waveform = FeatureConfig(window=window), noise(samples)
+    features = Spectrogram(config).log_magnitude(waveform[None])[0].numpy()
+    expected = with_librosa(waveform, config, window)
+    assert features.shape == expected.shape
+    assert np.abs(features - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"sample_rate": 8000}, {"sample_rate": 22050}, {"window_size": 0.025}, {"window_stride": 0.0125}],
+)
+def test_equal_to_librosa_with_other_sizes(options):
+    config, waveform = FeatureConfig(**options), noise(9999)
+    features = Spectrogram(config).log_magnitude(waveform[None])[0].numpy()
+    assert np.abs(features - with_librosa(waveform, config, "hamming")).max() < 1e-5
+
+
+def test_symmetric_window_of_older_models_is_equal_to_librosa_with_that_window():
+    config, waveform = FeatureConfig(periodic=False), noise(16000)
+    symmetric = scipy.signal.windows.hamming(320, sym=True)
+    features = Spectrogram(config).log_magnitude(waveform[None])[0].numpy()
+    assert np.abs(features - with_librosa(waveform, config, symmetric)).max() < 1e-5
+    assert np.abs(features - with_librosa(waveform, config, "hamming")).max() > 1e-3
+
+
+def test_real_speech_is_equal_to_librosa(shared):
+    for path in sorted((shared / "speech").rglob("*.wav"))[:3]:
+        waveform = torch.from_numpy(load_audio(path, 16000))
+        features = Spectrogram().log_magnitude(waveform[None])[0].numpy()
+        assert np.abs(features - with_librosa(waveform, FeatureConfig(), "hamming")).max() < 1e-5
+
+
+def test_normalised_to_mean_0_and_unbiased_deviation_1():
+    features, frames = Spectrogram()(noise(16000)[None])
+    assert features.shape == (1, 161, 101)
+    assert frames.tolist() == [101]
+    assert features.mean().abs() < 1e-6
+    assert features.std() == pytest.approx(1, abs=1e-5)
+
+
+@given(LENGTHS)
+def test_an_utterance_alone_equals_itself_in_a_batch(lengths):
+    waveforms = [noise(length, seed) for seed, length in enumerate(lengths)]
+    padded = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True)
+    spectrogram = Spectrogram()
+    features, frames = spectrogram(padded, torch.tensor(lengths))
+    for row, count, waveform in zip(features, frames.tolist(), waveforms, strict=True):
+        alone, (own,) = spectrogram(waveform[None])
+        assert own == count
+        assert torch.allclose(row[:, :count], alone[0], atol=1e-5)
+        assert not row[:, count:].any()
+
+
+@pytest.mark.parametrize("samples", [1, 2, 100, 5000])
+@pytest.mark.parametrize("level", [0.0, 1e-30, 0.5])
+def test_constant_audio_gives_numbers(samples, level):
+    features, _ = Spectrogram()(torch.full((2, samples), level))
+    assert torch.isfinite(features).all()
+
+
+def test_silence_gives_zeros():
+    assert not Spectrogram()(torch.zeros(1, 4000))[0].any()
+
+
+def test_loudness_does_not_leak_from_padding():
+    """Statistics see valid frames only."""
+    spectrogram = torch.rand(2, 5, 9)
+    counts = torch.tensor([4, 9])
+    dirty = spectrogram.clone()
+    dirty[0, :, 4:] = 1e6
+    assert torch.equal(normalize(spectrogram, counts), normalize(dirty, counts))
+
+
+def test_the_window_is_no_weight():
+    assert not Spectrogram().state_dict()
+
+
+def running(waveforms, lengths=None):
+    return Spectrogram(FeatureConfig(normalize="running"))(waveforms, lengths)
+
+
+@given(LENGTHS, st.integers(0, 400))
+def test_running_statistics_in_a_padded_batch_equal_those_alone(lengths, padding):
+    waveforms = torch.zeros(len(lengths), max(lengths) + padding)
+    for row, length in zip(waveforms, lengths, strict=True):
+        row[:length] = noise(length, seed=length)
+    features, counts = running(waveforms, torch.tensor(lengths))
+    for index, (length, count) in enumerate(zip(lengths, counts.tolist(), strict=True)):
+        alone, _ = running(waveforms[index : index + 1, :length])
+        assert torch.equal(features[index, :, :count], alone[0])
+        assert not features[index, :, count:].any()
+
+
+def test_running_statistics_are_those_of_the_prior_and_the_frames_so_far():
+    spectrogram = torch.rand(1, 7, 9, generator=torch.manual_seed(0)) + 50
+    features, _ = normalize_running(spectrogram, torch.tensor([9]))
+    prior = PRIOR_MEAN + PRIOR_DEVIATION * np.array([[-1.0], [1.0]])  # two values, with these moments
+    for frame in range(9):
+        seen = spectrogram[0, :, : frame + 1].double().numpy().ravel()
+        values = np.concatenate([np.tile(prior, PRIOR_FRAMES * 7).ravel(), seen, seen])
+        expected = (spectrogram[0, :, frame].numpy() - values.mean()) / values.std()
+        assert np.abs(features[0, :, frame].numpy() - expected).max() < 1e-5
+
+
+def test_running_statistics_do_not_see_the_future():
+    waveform = noise(16000)
+    changed = waveform.clone()
+    changed[8000:] *= 30
+    before, after = (running(each[None])[0] for each in (waveform, changed))
+    first = int((before != after).any(dim=1).nonzero()[0, 1])
+    assert first == 50  # whose window begins 160 samples before
+
+
+def test_running_statistics_of_hours_of_silence_are_numbers():
+    features, sums = normalize_running(torch.zeros(1, 1, 500_000), torch.tensor([500_000]))
+    features, _ = normalize_running(torch.zeros(1, 1, 100), torch.tensor([100]), 1e4 * sums)
+    assert torch.isfinite(features).all()
+    assert features.abs().max() < 0.01
+
+
+@pytest.mark.parametrize("samples", [1, 100, 5000])
+@pytest.mark.parametrize("level", [0.0, 1e-30, 0.5, 1.0])
+def test_running_statistics_of_constant_audio_are_numbers(samples, level):
+    features, _ = running(torch.full((2, samples), level))
+    assert torch.isfinite(features).all()
+    assert features.abs().max() < 100
+
+
+def test_running_statistics_come_close_to_those_of_the_utterance():
+    waveform = noise(64000)
+    difference = running(waveform[None])[0] - Spectrogram()(waveform[None])[0]
+    assert difference[:, :, 200:].abs().mean() < 0.05
+
+
+def test_features_per_utterance_cannot_stream():
+    with pytest.raises(InputError, match="cannot stream; train with --normalize running"):
+        Spectrogram().forward_chunk(noise(400)[None], final=False)

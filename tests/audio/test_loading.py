@@ -1,0 +1,157 @@
+"""Audio files of every kind, whole and broken."""
+
+import os
+
+import numpy as np
+import pytest
+import soundfile
+
+from deepspeech.audio.loading import duration, load_audio, stream_audio
+from deepspeech.errors import InputError
+
+RATE = 16000
+
+
+def tone(rate, hertz=440.0, seconds=0.5):
+    return 0.5 * np.sin(2 * np.pi * hertz * np.arange(int(rate * seconds)) / rate)
+
+
+@pytest.mark.parametrize("rate", [8000, 11025, 16000, 22050, 44100, 48000])
+def test_any_rate_becomes_the_same_waveform(tmp_path, rate):
+    soundfile.write(tmp_path / "a.wav", tone(rate), rate, subtype="FLOAT")
+    waveform = load_audio(tmp_path / "a.wav", RATE)
+    assert waveform.dtype == np.float32
+    assert abs(len(waveform) - RATE // 2) <= 1
+    inner = slice(800, -800)  # a resampler rings at the ends
+    assert np.abs(waveform[inner] - tone(RATE)[: len(waveform)][inner]).max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "subtype", "tolerance"),
+    [
+        ("a.wav", "PCM_U8", 1e-2),
+        ("a.wav", "PCM_16", 1e-4),
+        ("a.wav", "PCM_24", 1e-6),
+        ("a.wav", "PCM_32", 1e-6),
+        ("a.wav", "FLOAT", 1e-7),
+        ("a.wav", "ULAW", 3e-2),
+        ("a.flac", "PCM_16", 1e-4),
+        ("a.ogg", "VORBIS", 5e-2),
+        ("a.mp3", "MPEG_LAYER_III", 5e-2),
+    ],
+)
+def test_any_width_and_container(tmp_path, name, subtype, tolerance):
+    soundfile.write(tmp_path / name, tone(RATE), RATE, subtype=subtype)
+    waveform = load_audio(tmp_path / name, RATE)
+    inner = slice(800, len(tone(RATE)) - 800)
+    assert np.abs(waveform[inner] - tone(RATE)[inner]).max() < tolerance
+    assert duration(tmp_path / name) == pytest.approx(len(waveform) / RATE)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 6])
+def test_channels_are_averaged(tmp_path, channels):
+    samples = np.random.default_rng(0).uniform(-0.5, 0.5, (300, channels)).astype(np.float32)
+    soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
+    assert np.allclose(load_audio(tmp_path / "a.wav", RATE), samples.mean(axis=1), atol=1e-7)
+
+
+@pytest.mark.parametrize("rate", [RATE, 8000, 48000])
+def test_one_sample_is_audio(tmp_path, rate):
+    soundfile.write(tmp_path / "a.wav", [0.1], rate)
+    assert np.isfinite(load_audio(tmp_path / "a.wav", RATE)).all()
+
+
+def refusal(function, *arguments):
+    with pytest.raises(InputError) as caught:
+        function(*arguments)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+@pytest.mark.parametrize("rate", [8000, 16000, 44100])
+def test_blocks_are_the_whole(tmp_path, name, rate):
+    waveform = np.random.default_rng(0).uniform(-0.5, 0.5, (3 * rate + 17, 2))
+    soundfile.write(tmp_path / name, waveform, rate)
+    blocks = list(stream_audio(tmp_path / name, RATE, seconds=0.7))
+    assert len(blocks) == 5
+    rounding = 1e-6 if name == "a.mp3" else 0  # of libsndfile's decoder
+    assert np.concatenate(blocks) == pytest.approx(load_audio(tmp_path / name, RATE), abs=rounding, rel=0)
+
+
+def test_a_block_of_one_sample(tmp_path):
+    soundfile.write(tmp_path / "a.wav", [0.1], RATE)
+    (block,) = stream_audio(tmp_path / "a.wav", RATE)
+    assert len(block) == 1
+
+
+@pytest.mark.parametrize("name", ["missing.wav", "folder.wav"])
+def test_what_is_no_file_is_refused(tmp_path, name):
+    (tmp_path / "folder.wav").mkdir()
+    for function in (duration, lambda path: load_audio(path, RATE)):
+        assert refusal(function, tmp_path / name) == (
+            f"{tmp_path / name}: no such audio file; correct the path"
+        )
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "empty audio file"),
+        (b"no audio at all" * 99, "not an audio file"),
+        (bytes(5000), "not an audio"),
+    ],
+)
+def test_a_file_without_audio_is_refused(tmp_path, content, words):
+    path = tmp_path / "a.wav"
+    path.write_bytes(content)
+    for function in (duration, lambda path: load_audio(path, RATE)):
+        message = refusal(function, path)
+        assert message.startswith(f"{path}: ")
+        assert words in message
+
+
+def test_a_header_without_samples_is_refused(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(0), RATE)
+    assert "no samples" in refusal(duration, tmp_path / "a.wav")
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+@pytest.mark.parametrize("share", [0.3, 0.7, 0.99])
+def test_a_cut_file_is_refused_by_its_header_already(tmp_path, name, share):
+    path = tmp_path / name
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 2 * RATE), RATE)
+    os.truncate(path, int(share * path.stat().st_size))
+    for function in (duration, lambda path: load_audio(path, RATE)):
+        assert refusal(function, path).startswith(f"{path}: ")
+
+
+def test_damage_inside_a_file_is_found_when_it_is_read(tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 2 * RATE), RATE)
+    content = bytearray(path.read_bytes())
+    content[20000:24000] = bytes(4000)
+    path.write_bytes(content)
+    assert duration(path) == 2.0
+    for function in (load_audio, lambda path, rate: list(stream_audio(path, rate, 0.5))):
+        assert "damaged audio" in refusal(function, path, RATE)
+
+
+def test_samples_that_are_no_numbers_are_refused(tmp_path):
+    soundfile.write(tmp_path / "a.wav", [0.1, np.nan, 0.2], RATE, subtype="FLOAT")
+    assert "NaN" in refusal(load_audio, tmp_path / "a.wav", RATE)
+
+
+def test_a_wav_whose_writer_could_not_seek_back_is_read(tmp_path):
+    """Recorders that stream leave a size of 0xFFFFFFFF or 0 in the header."""
+    path = tmp_path / "a.wav"
+    soundfile.write(path, tone(RATE), RATE)
+    content = bytearray(path.read_bytes())
+    content[4:8] = content[40:44] = b"\xff\xff\xff\xff"
+    path.write_bytes(content)
+    assert len(load_audio(path, RATE)) == RATE // 2
+
+
+def test_real_speech_is_read_at_the_model_rate(shared):
+    path = sorted((shared / "speech").rglob("*.wav"))[0]
+    assert len(load_audio(path, RATE)) == pytest.approx(duration(path) * RATE, abs=1)

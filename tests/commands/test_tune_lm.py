@@ -1,0 +1,83 @@
+"""Tuning finds the weights that a known task needs."""
+
+import matplotlib.image
+import numpy as np
+import optuna
+import pytest
+import torch
+
+from deepspeech.commands import tune_lm
+from deepspeech.errors import InputError
+from deepspeech.evaluation.log_probs import SavedOutput
+
+pytest.importorskip("flashlight")  # no wheels for every version of Python
+
+WORDS_ARPA = """\\data\\
+ngram 1=5
+ngram 2=2
+
+\\1-grams:
+-99\t<s>\t-0.3
+-0.9\t</s>
+-0.5\tTEA\t-0.2
+-0.8\tSEA\t-0.1
+-0.8\tHOT\t-0.1
+
+\\2-grams:
+-0.1\tHOT TEA
+-2.0\tHOT SEA
+
+\\end\\
+"""
+
+
+@pytest.fixture
+def task(tmp_path, labels):
+    """The network hears SEA a little better than TEA, and the references say HOT TEA."""
+    random, output = np.random.default_rng(0), SavedOutput(labels)
+    for index in range(6):
+        frames = "H_O_T_ _S_E_A_"
+        logits = torch.tensor(random.normal(size=(len(frames), len(labels))) * 0.1).float()
+        for row, character in zip(logits, frames, strict=True):
+            row[labels.index(character)] += 8
+        logits[8, labels.index("T")] += 6
+        output.log_probs[index] = logits.log_softmax(1).half().numpy()
+        output.references[index] = "HOT TEA"
+    output.write(tmp_path / "output.npz")
+    (tmp_path / "lm.arpa").write_text(WORDS_ARPA)
+    return tmp_path
+
+
+def tune(task, *more):
+    flags = [task / "output.npz", "--lm-path", task / "lm.arpa", "--trials", 12, "--alpha-range", 0, 1, *more]
+    return tune_lm.main(list(map(str, flags)))
+
+
+@pytest.mark.slow
+def test_flags_to_use_a_picture_and_a_study_to_go_on_with(task, capsys):
+    study, plot = task / "study.db", task / "map.png"
+    tune(task, "--study", study, "--plot", plot, "--lm-workers", 2, "--beam-width", 20)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "12 trials on 6 utterances"
+    assert lines[1] == "best: WER 0.00 %, CER 0.00 %"
+    words = lines[2].split()
+    assert words[:2] == ["--decoder", "beam"]
+    assert {"--lm-path", "--beam-width", "--alpha", "--beta"} < set(words)
+    assert matplotlib.image.imread(plot).std() > 0
+
+    tune(task, "--study", study)
+    assert capsys.readouterr().out.startswith("24 trials on 6 utterances\n")
+    loaded = optuna.load_study(study_name="alpha and beta", storage=f"sqlite:///{study}")
+    worst = max(trial.value for trial in loaded.trials)
+    assert worst == 0.5, "without the language model SEA must win"
+
+
+def test_wrong_input(task):
+    with pytest.raises(InputError, match="pass --lm-path"):
+        tune_lm.main([str(task / "output.npz")])
+    with pytest.raises(InputError, match="No such file"):
+        tune_lm.main([str(task / "none.npz"), "--lm-path", str(task / "lm.arpa")])
+    with pytest.raises(InputError, match="No such file"):
+        tune_lm.main([str(task / "output.npz"), "--lm-path", str(task / "none.arpa")])
+    with pytest.raises(InputError, match="--study"):
+        tune(task, "--study", task / "none" / "study.db")

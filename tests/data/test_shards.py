@@ -1,0 +1,198 @@
+"""Corpora in tar shards: the same corpus as loose files."""
+
+import json
+import shutil
+import sys
+import tarfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+import webdataset
+
+import test as test_script
+import train
+from data import make_shards
+from deepspeech.data.corpus import load_corpus
+from deepspeech.data.dataset import AudioDataLoader, BucketingSampler, SpectrogramDataset
+from deepspeech.data.manifest import build, write_manifest
+from deepspeech.data.shards import expand, index_path
+from deepspeech.errors import InputError
+from deepspeech.labels import Labels
+
+RATE = 16000
+LABELS_PATH = Path(__file__).parents[2] / "labels.json"
+LABELS = Labels.load(LABELS_PATH)
+WORDS = ("YES", "NO", "GO ON", "STOP", "LEFT", "RIGHT")
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory) -> Path:
+    """12 utterances, as a manifest `m.csv` and as four shards `s-000.tar`."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for index in range(12):
+        noise = np.random.default_rng(index).uniform(-0.5, 0.5, RATE + 1000 * index)
+        soundfile.write(folder / f"naïve name.{index}.{('wav', 'flac')[index % 2]}", noise, RATE)
+        (folder / f"naïve name.{index}.txt").write_text(WORDS[index % 6] + "\n")
+    write_manifest(folder / "m.csv", build(folder))
+    flags = ["--output-dir", str(folder), "--name", "s", "--shard-utterances", "3"]
+    make_shards.main([str(folder / "m.csv"), *flags])
+    return folder
+
+
+def shards(corpus: Path) -> str:
+    return f"{corpus}/s-{{000..003}}.tar"
+
+
+def test_shards_give_the_same_batches_as_loose_files(corpus):
+    def batches(path):
+        loaded = load_corpus(path, LABELS)
+        dataset = SpectrogramDataset(loaded, LABELS)
+        sampler = BucketingSampler(loaded.durations, 4, seed=5)
+        sampler.set_epoch(1)
+        references = [dataset.reference(index) for index in range(len(loaded))]
+        return list(AudioDataLoader(dataset, sampler, num_workers=1)), references
+
+    loose, texts = batches(corpus / "m.csv")
+    packed, texts_in_shards = batches(shards(corpus))
+    assert texts == texts_in_shards
+    assert len(loose) == len(packed) == 3
+    for one, other in zip(loose, packed, strict=True):
+        assert one.indices == other.indices
+        for name in ("features", "lengths", "targets", "target_lengths"):
+            assert torch.equal(getattr(one, name), getattr(other, name))
+
+
+def test_webdataset_reads_the_shards(corpus):
+    samples = list(webdataset.WebDataset(shards(corpus), shardshuffle=False))
+    assert [sample["txt"].decode() for sample in samples] == [*WORDS, *WORDS]
+    audio = sorted((set(sample) & {"wav", "flac"}).pop() for sample in samples)
+    assert audio == ["flac"] * 6 + ["wav"] * 6
+    assert [json.loads(sample["json"])["seconds"] for sample in samples] == pytest.approx(
+        [1 + index / 16 for index in range(12)], abs=1e-3
+    )
+
+
+def test_shards_made_elsewhere_are_indexed_once(corpus, tmp_path):
+    with webdataset.TarWriter(str(tmp_path / "other.tar")) as writer:
+        for index in range(3):
+            sound = (corpus / f"naïve name.{index}.{('wav', 'flac')[index % 2]}").read_bytes()
+            writer.write(
+                {"__key__": f"a/{index}", "flac" if index % 2 else "wav": sound, "txt": WORDS[index]}
+            )
+    loaded = load_corpus(tmp_path / "other.tar", LABELS)
+    assert loaded.durations.tolist() == pytest.approx([1, 1 + 1 / 16, 1 + 2 / 16])
+    assert loaded.utterances[1].place == f"{tmp_path}/other.tar:a/1.flac"
+    index = Path(index_path(f"{tmp_path}/other.tar"))
+    written = index.stat().st_mtime_ns
+    assert np.array_equal(load_corpus(tmp_path / "other.tar", LABELS).durations, loaded.durations)
+    assert index.stat().st_mtime_ns == written
+
+
+def test_an_index_of_another_shard_is_made_again(corpus, tmp_path):
+    shutil.copy(corpus / "s-000.tar", tmp_path / "s.tar")
+    shutil.copy(corpus / "s-003.tar.index.csv", tmp_path / "s.tar.index.csv")
+    loaded = load_corpus(tmp_path / "s.tar", LABELS)
+    assert len(loaded.load_audio(0, RATE)) == RATE
+
+
+def test_patterns_stand_for_shards_in_order(corpus):
+    names = [f"{corpus}/s-{number:03d}.tar" for number in range(4)]
+    assert expand(f"{corpus}/s-{{000..003}}.tar") == names
+    assert expand(f"{corpus}/s-{{002..002}}.tar") == names[2:3]
+    assert expand(f"{corpus}/s-*.tar") == names
+    assert expand(f"{corpus}/s-0{{0..0}}{{1..2}}.tar") == names[1:3]
+    with pytest.raises(InputError, match=r"s-004\.tar: no such shard"):
+        expand(f"{corpus}/s-{{000..004}}.tar")
+
+
+def damage_text(path: Path) -> None:
+    with webdataset.TarWriter(str(path)) as writer:
+        writer.write({"__key__": "0", "wav": b"no audio", "txt": "YES", "json": {"seconds": 1.0}})
+        writer.write({"__key__": "1", "wav": b"no audio", "txt": "CAFÉ", "json": {"seconds": 1.0}})
+        writer.write({"__key__": "2", "wav": b"no audio", "txt": "YES"})
+        writer.write({"__key__": "3", "wav": b"no audio"})
+
+
+def test_faults_in_shards_are_named_all_at_once(tmp_path):
+    damage_text(tmp_path / "s.tar")
+    with pytest.raises(InputError) as error:
+        load_corpus(tmp_path / "s.tar", LABELS)
+    lines = str(error.value).splitlines()
+    assert "3 faulty rows" in lines[0]
+    assert any("s.tar:1.wav: 'CAFÉ' has characters" in line for line in lines)
+    assert any("2.wav: not an audio file" in line for line in lines)
+    assert any("3: expected audio and .txt, found .wav" in line for line in lines)
+    told = []
+    loaded = load_corpus(tmp_path / "s.tar", LABELS, skip_faulty=True, note=told.append)
+    assert len(loaded) == 1
+    assert len(told) == 1
+    with pytest.raises(InputError, match=r"s\.tar:0\.wav: .*not an audio file"):
+        loaded.load_audio(0, RATE)
+
+
+@pytest.mark.parametrize("content", [b"", b"no tar file" * 100])
+def test_no_tar_file_is_one_line(tmp_path, content):
+    (tmp_path / "s.tar").write_bytes(content)
+    with pytest.raises(InputError, match=r"s\.tar: (not a shard|no utterance)") as error:
+        load_corpus(tmp_path / "s.tar", LABELS)
+    assert "\n" not in str(error.value)
+
+
+def test_a_shard_that_shrinks_is_one_line(corpus, tmp_path):
+    shutil.copy(corpus / "s-000.tar", tmp_path / "s.tar")
+    loaded = load_corpus(tmp_path / "s.tar", LABELS)
+    (tmp_path / "s.tar").write_bytes(b"")
+    with pytest.raises(InputError, match="truncated shard"):
+        loaded.load_audio(0, RATE)
+
+
+def test_shards_are_not_mixed_with_older_ones(corpus, tmp_path):
+    with pytest.raises(InputError, match="there are such shards already"):
+        make_shards.main([str(corpus / "m.csv"), "--output-dir", str(corpus), "--name", "s"])
+
+
+def test_without_webdataset_shards_are_read_but_writing_says_what_to_install(corpus, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "webdataset", None)
+    assert len(load_corpus(shards(corpus), LABELS)) == 12
+    with pytest.raises(InputError, match=r"pip install 'deepspeech\[shards\]'"):
+        make_shards.main([str(corpus / "m.csv"), "--output-dir", str(tmp_path)])
+
+
+@pytest.mark.slow
+def test_shards_train_resume_and_test_as_loose_files_do(corpus, tmp_path, capsys):
+    def run(manifest: str, name: str, epochs: int, *more: str) -> dict:
+        folder = tmp_path / name
+        flags = (
+            f"--hidden-size 16 --hidden-layers 1 --epochs {epochs} --num-workers 0 --batch-size 3 --no-cuda"
+        )
+        manifests = ["--train-manifest", manifest, "--val-manifest", manifest, "--checkpoint"]
+        paths = ["--save-folder", str(folder), "--labels-path", str(LABELS_PATH)]
+        assert train.main([*flags.split(), *manifests, *paths, *more]) == 0
+        return torch.load(folder / f"deepspeech_checkpoint_epoch_{epochs}.pth", weights_only=True)[
+            "state_dict"
+        ]
+
+    loose = run(str(corpus / "m.csv"), "loose", 2)
+    packed = run(shards(corpus), "packed", 2)
+    run(shards(corpus), "stopped", 1)
+    checkpoint = f"{tmp_path}/stopped/deepspeech_checkpoint_epoch_1.pth"
+    resumed = run(shards(corpus), "resumed", 2, "--continue-from", checkpoint)
+    for name, weights in loose.items():
+        assert torch.equal(weights, packed[name])
+        assert torch.equal(weights, resumed[name])
+    capsys.readouterr()
+    output = tmp_path / "out.csv"
+    flags = ["--model-path", f"{tmp_path}/packed/deepspeech_final.pth", "--num-workers", "0"]
+    test_script.main([*flags, "--test-manifest", shards(corpus), "--output", str(output)])
+    assert "12 utterances" in capsys.readouterr().out
+    assert f"{corpus}/s-000.tar/" in output.read_text()
+
+
+def test_members_keep_the_bytes_of_the_files(corpus):
+    with tarfile.open(corpus / "s-000.tar") as tar:
+        sounds = [member for member in tar if member.name.endswith((".wav", ".flac"))]
+        first = tar.extractfile(sounds[0]).read()
+    assert first == (corpus / "naïve name.0.wav").read_bytes()

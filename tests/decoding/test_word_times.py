@@ -1,0 +1,179 @@
+"""Times and confidences of words."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from deepspeech.beam_search.config import DecoderConfig
+from deepspeech.decoding.decoder import GreedyDecoder, Hypothesis, make_decoder
+from deepspeech.decoding.word_times import Word, confidences, find_pauses, find_words, sound_levels
+from deepspeech.labels import Labels
+
+LABELS = Labels(["_", "A", "B", " "])
+FRAME = 0.02
+RATE = 16000
+
+
+def peaky(path: str, sureness: float = 0.99) -> Tensor:
+    """log_probs (frames, labels) of a network that writes `path`, a label a frame."""
+    probabilities = torch.full((len(path), len(LABELS)), (1 - sureness) / (len(LABELS) - 1))
+    for frame, character in enumerate(path):
+        probabilities[frame, LABELS.index(character)] = sureness
+    return probabilities.log()
+
+
+def read(log_probs: Tensor) -> Hypothesis:
+    return GreedyDecoder(LABELS).decode(log_probs[None], torch.tensor([len(log_probs)]))[0][0]
+
+
+@functools.cache
+def all_paths(frames: int) -> list[tuple[tuple[int, ...], str]]:
+    """Every path with what it spells, spaces taken for blanks."""
+    space, paths = LABELS.index(" "), []
+    for path in itertools.product(range(len(LABELS)), repeat=frames):
+        kept = [LABELS.blank if label == space else label for label in path]
+        merged = [label for label, _ in itertools.groupby(kept) if label != LABELS.blank]
+        paths.append((path, LABELS.decode(merged)))
+    return paths
+
+
+def speech(seconds: float, *sounds: tuple[float, float], noise: float = 1e-3) -> np.ndarray:
+    """Buzzing where there are sounds, over noise."""
+    random = np.random.default_rng(0)
+    time = np.arange(round(seconds * RATE)) / RATE
+    waveform = noise * random.standard_normal(len(time))
+    for start, end in sounds:
+        waveform += 0.3 * np.sign(np.sin(2 * np.pi * 120 * time)) * ((time >= start) & (time < end))
+    return waveform.astype(np.float32)
+
+
+def words_of(path: str, waveform: np.ndarray) -> list[Word]:
+    log_probs = peaky(path)
+    return find_words(read(log_probs), log_probs, sound_levels(waveform, RATE), LABELS, FRAME)
+
+
+class TestTimes:
+    def test_words_last_from_pause_to_pause_however_late_the_network_writes(self):
+        waveform = speech(1.0, (0.1, 0.4), (0.6, 0.9))
+        for path in (
+            "_____________AA_B__ _________________A_B__________",
+            "_____A______B____________ ______A______B__________",
+            "_____A_____B______  A_________________B___________",  # the first letter in the silence
+        ):
+            words = words_of(path, waveform)
+            assert [word.text for word in words] == ["AB", "AB"]
+            times = [time for word in words for time in (word.start, word.end)]
+            assert times == pytest.approx([0.1, 0.4, 0.6, 0.9], abs=0.025)
+
+    def test_words_without_a_pause_meet_at_the_space(self):
+        first, second = words_of("_____A____B____ ___A_____B______________", speech(0.8, (0.1, 0.7)))
+        assert first.end == second.start == pytest.approx(15 * FRAME)
+        assert first.start == pytest.approx(0.1, abs=0.025)
+        assert second.end == pytest.approx(0.7, abs=0.025)
+
+    def test_beam_search_tells_the_same(self):
+        pytest.importorskip("flashlight")
+        log_probs = peaky("_____________AA_B__ _________________A_B__________")
+        levels = sound_levels(speech(1.0, (0.1, 0.4), (0.6, 0.9)), RATE)
+        greedy, beam = (
+            find_words(
+                make_decoder(DecoderConfig(decoder=name), LABELS)
+                .decode(log_probs[None], torch.tensor([len(log_probs)]))[0][0],
+                log_probs, levels, LABELS, FRAME,
+            )
+            for name in ("greedy", "beam")
+        )  # fmt: skip
+        assert beam == greedy
+        assert len(beam) == 2
+
+    def test_a_stop_consonant_is_no_pause(self):
+        waveform = speech(1.2, (0.1, 0.2), (0.26, 0.5), (0.8, 1.0), (1.06, 1.15))
+        words = words_of("_______A______B________ _____________________AB_____________", waveform)
+        assert [word.start for word in words] == pytest.approx([0.1, 0.8], abs=0.025)
+
+    def test_leading_spaces_and_double_spaces_make_no_words(self):
+        words = words_of("_ __A____ _ ____B__ _", speech(0.42, (0.05, 0.15), (0.25, 0.35)))
+        assert [word.text for word in words] == ["A", "B"]
+
+    def test_digital_silence(self):
+        (word,) = words_of("____A_____", np.zeros(3200, dtype=np.float32))
+        assert 0 <= word.start < word.end <= 0.2
+
+    def test_no_text_has_no_words(self):
+        assert words_of("_____", speech(0.1)) == []
+
+    @given(
+        text=st.text("AB ", min_size=1, max_size=12),
+        steps=st.lists(st.integers(1, 9), min_size=13, max_size=13),
+        levels=st.lists(st.sampled_from([-60.0, -58.0, -20.0, -10.0]), min_size=2, max_size=250),
+    )
+    def test_words_are_in_order_and_inside_the_recording(self, text, steps, levels):
+        """For any decoder's hypothesis and any audio."""
+        offsets = list(itertools.accumulate(steps))[: len(text)]
+        log_probs = torch.randn(offsets[-1] + steps[-1], len(LABELS)).log_softmax(-1)
+        hypothesis = Hypothesis(text, offsets, 0.0)
+        words = find_words(hypothesis, log_probs, np.array(levels), LABELS, FRAME)
+        assert [word.text for word in words] == text.split()
+        times = [time for word in words for time in (word.start, word.end)]
+        assert times == sorted(times)
+        assert all(word.start < word.end and 0 <= word.confidence <= 1 for word in words)
+        assert not times or (times[0] >= 0 and times[-1] <= len(log_probs) * FRAME + 1e-9)
+
+
+class TestConfidence:
+    def test_a_sure_network_is_sure(self):
+        log_probs = peaky("__A_B_ _B_", sureness=1 - 1e-7)
+        assert confidences(read(log_probs), log_probs, LABELS) == pytest.approx([1, 1], abs=1e-4)
+
+    def test_doubt_concerns_the_word_in_which_it_is(self):
+        log_probs = peaky("__A_B_ _B_", sureness=1 - 1e-7)
+        log_probs[4] = torch.tensor([1e-9, 0.4, 0.6, 1e-9]).log()
+        sure, other = confidences(read(log_probs), log_probs, LABELS)
+        assert sure == pytest.approx(math.sqrt(0.6), abs=1e-3)
+        assert other == pytest.approx(1, abs=1e-3)
+
+    def test_a_letter_that_may_stand_in_two_frames_costs_nothing(self):
+        half = torch.tensor([0.5, 0.5, 1e-9, 1e-9]).log()
+        log_probs = peaky("__A_", sureness=1 - 1e-7)
+        log_probs[1] = half
+        assert confidences(read(log_probs), log_probs, LABELS) == pytest.approx([1], abs=1e-3)
+
+    @given(seed=st.integers(0, 10_000), word=st.sampled_from(["A", "AB", "BB", "ABA"]))
+    def test_is_the_root_of_all_paths_that_spell_the_word(self, seed, word):
+        log_probs = torch.randn(5, len(LABELS), generator=torch.Generator().manual_seed(seed)).log_softmax(-1)
+        paths = torch.tensor([path for path, spelled in all_paths(5) if spelled == word])
+        total = log_probs[torch.arange(5), paths].sum(dim=1).exp().sum().item()
+        hypothesis = Hypothesis(word, list(range(len(word))), 0.0)
+        assert confidences(hypothesis, log_probs, LABELS) == pytest.approx([math.sqrt(total)], rel=1e-4)
+
+    def test_labels_without_a_space(self):
+        labels = Labels(["_", "A"])
+        log_probs = torch.tensor([[0.1, 0.9]]).log()
+        assert confidences(Hypothesis("A", [0], 0.0), log_probs, labels) == pytest.approx([math.sqrt(0.9)])
+
+
+class TestLevels:
+    @pytest.mark.parametrize("rate", [8000, 16000, 44100])
+    def test_decibels_of_full_scale_power(self, rate):
+        levels = sound_levels(np.full(rate, 0.1, dtype=np.float32), rate)
+        assert len(levels) == 101
+        assert levels[5:95] == pytest.approx(-20, abs=0.01)
+
+    def test_pauses_do_not_depend_on_loudness(self):
+        waveform = speech(1.0, (0.3, 0.6))
+        loud, faint = (find_pauses(sound_levels(scale * waveform, RATE)) for scale in (1.0, 0.05))
+        assert loud == faint
+        assert loud[0] == pytest.approx((0, 0.3), abs=0.025)
+        assert loud[-1] == pytest.approx((0.6, 1.01), abs=0.025)
+
+    def test_a_recording_without_a_change_is_one_pause(self):
+        assert find_pauses(np.full(50, -30.0)) == [(0.0, 0.5)]

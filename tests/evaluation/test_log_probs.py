@@ -1,0 +1,61 @@
+"""The network's output in a file."""
+
+import numpy as np
+import pytest
+import torch
+
+from deepspeech.checkpoint.format import save_checkpoint
+from deepspeech.data.corpus import load_corpus
+from deepspeech.decoding.decoder import GreedyDecoder
+from deepspeech.errors import InputError
+from deepspeech.evaluation.log_probs import SavedOutput
+from tests.conftest import load_script
+
+
+def test_script_saves_what_it_decoded(tmp_path, model, corpus, capsys):
+    save_checkpoint(tmp_path / "model.pth", model)
+    flags = ["--model-path", tmp_path / "model.pth", "--test-manifest", corpus.val, "--num-workers", 0]
+    flags += ["--batch-size", 3, "--verbose", "--save-output", tmp_path / "output.npz"]
+    assert load_script("test.py").main(list(map(str, flags))) == 0
+    lines = capsys.readouterr().out.splitlines()
+    texts = [line.split(":", 1)[1].strip() for line in lines if line.startswith("  hypothesis:")]
+
+    output = SavedOutput.read(tmp_path / "output.npz")
+    assert output.labels == model.labels
+    references = load_corpus(corpus.val, model.labels).targets
+    assert [output.utterance(index)[1] for index in range(len(output))] == [
+        model.labels.decode(target) for target in references
+    ]
+    for index, text in enumerate(texts):
+        log_probs = output.utterance(index)[0]
+        torch.testing.assert_close(log_probs.exp().sum(1), torch.ones(len(log_probs)), atol=0.02, rtol=0)
+        read = GreedyDecoder(model.labels).decode(log_probs[None], torch.tensor([len(log_probs)]))
+        assert " ".join(read[0][0].text.split()) == text
+
+
+def test_a_row_costs_two_bytes_a_label_at_most(tmp_path, labels):
+    output = SavedOutput(labels)
+    output.log_probs[0] = np.random.default_rng(0).normal(size=(2000, len(labels))).astype(np.float16)
+    output.references[0] = "A"
+    output.write(tmp_path / "output.npz")
+    assert (tmp_path / "output.npz").stat().st_size < 2000 * len(labels) * 2 + 2000
+
+
+def test_nothing_saved(tmp_path, labels):
+    SavedOutput(labels).write(tmp_path / "output.npz")
+    assert len(SavedOutput.read(tmp_path / "output.npz")) == 0
+
+
+def test_wrong_files(tmp_path):
+    (tmp_path / "text").write_text("A B C")
+    np.savez(tmp_path / "other.npz", a=np.zeros(3))
+    np.save(tmp_path / "array.npy", np.zeros(3))
+    for name, words in (
+        ("none.npz", "No such file"),
+        ("text", "not an output"),
+        ("other.npz", "not an output"),
+        ("array.npy", "not an output"),
+    ):
+        with pytest.raises(InputError, match=words) as caught:
+            SavedOutput.read(tmp_path / name)
+        assert "\n" not in str(caught.value)

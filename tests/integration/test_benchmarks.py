@@ -1,0 +1,23 @@
+"""Benchmarks that need a GPU run on a CPU too, small, so that they do not break unnoticed."""
+
+import re
+
+import pytest
+
+from tests.conftest import ROOT, run_script, script_environment
+
+
+@pytest.mark.slow
+def test_whole_steps_part_by_part():
+    flags = "--device cpu --tiny --threads 1 --repeats 1 --only".split()
+    environment = script_environment() | {"PYTHONPATH": str(ROOT)}
+    shown = run_script("benchmarks/train_step.py", *flags, "LSTM, 4 x 1 s, fp32", env=environment)
+    assert shown.returncode == 0, shown.stderr
+    header, row = shown.stdout.splitlines()[-2:]
+    assert header.split() == (
+        "audio-s/s memory step features conv recurrent ctc optimiser wait bare / bare packed".split()
+    )
+    speed, _, step, *parts = row.split("joint")[1].split()
+    assert re.fullmatch(r"\d+", speed)
+    assert float(step) > 0
+    assert all(float(part) >= 0 for part in parts)

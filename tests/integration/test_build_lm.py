@@ -1,0 +1,95 @@
+"""data/build_lm.py: language models from text and transcripts."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepspeech.beam_search.language_model import LanguageModel
+from deepspeech.errors import InputError
+from deepspeech.labels import Labels
+from tests.conftest import load_script
+
+kenlm = pytest.importorskip("kenlm")  # no wheels for every version of Python
+
+build_lm = load_script("data/build_lm.py")
+
+
+def build(folder, text, *flags):
+    source, out = folder / "text.txt", folder / "lm.arpa"
+    source.write_text(text, encoding="utf-8")
+    build_lm.main([*flags, str(source), str(out)])
+    return str(out)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("lm")
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 3))
+@settings(max_examples=8)
+def test_probabilities_after_any_words_sum_to_one(folder, seed, order):
+    random = np.random.default_rng(seed)
+    names = np.array(list("ABCDEFGHIJKLMNOP"))
+    sentences = [names[(random.zipf(1.5, 1 + index % 6) - 1) % len(names)] for index in range(30)]
+    model = kenlm.Model(build(folder, "\n".join(map(" ".join, sentences)), "--order", str(order)))
+    words = {*np.concatenate(sentences).tolist()}
+    for history in ["", "A", "B A", *map(" ".join, sentences[:10])]:
+        state = kenlm.State()
+        model.BeginSentenceWrite(state)
+        for word in history.split():
+            after = kenlm.State()
+            model.BaseScore(state, word, after)
+            state = after
+        total = sum(10 ** model.BaseScore(state, word, kenlm.State()) for word in {*words, "</s>"})
+        assert total == pytest.approx(1, abs=1e-3)
+
+
+def test_likely_sentences_score_higher(folder, capsys):
+    model = kenlm.Model(build(folder, "ONE TWO THREE\n" * 3 + "TWO ONE\nTHREE TWO ONE\n"))
+    assert model.score("ONE TWO THREE") > model.score("ONE THREE TWO")
+    assert "3-grams of 3 words from 5 sentences" in capsys.readouterr().out
+
+
+def test_words_that_cannot_be_written_break_the_sentence(folder):
+    labels = Labels.load("labels.json")
+    sentences = ["A B 7 C", "9", "IT'S  FINE", "lower CASE"]
+    assert list(filter(None, build_lm.normalised(sentences, labels, upper=False))) == [
+        "A B",
+        "C",
+        "IT'S FINE",
+        "CASE",
+    ]
+    assert "LOWER" in build_lm.normalised(["lower é"], labels, upper=True)
+
+
+def test_character_models_fit_beam_search(folder):
+    path = build(folder, "ONE TWO\nTWO ONE ONE\n", "--unit", "character", "--order", "2")
+    model = LanguageModel(path, Labels(["_", *"ONETW"[:3], "T", "W", " "]), "character")
+    assert model.tokens[-1] == "|"
+
+
+def test_other_scripts_than_latin(folder):
+    (folder / "labels.json").write_text('["_", "д", "а", " "]', encoding="utf-8")
+    path = build(folder, "да да\nда\n", "--labels-path", str(folder / "labels.json"))
+    assert "да" in LanguageModel(path, Labels(["_", "д", "а", " "])).ids
+
+
+def test_transcripts_of_a_manifest(folder, corpus):
+    out = folder / "manifest.arpa"
+    build_lm.main([str(corpus.train), str(out)])
+    assert set(LanguageModel(str(out), Labels.load("labels.json")).ids) <= {"ONE", "TWO", "THREE", "FOUR"}
+
+
+def test_wrong_texts(folder):
+    with pytest.raises(InputError, match="no sentence that can be written"):
+        build(folder, "only lower case\n")
+    with pytest.raises(InputError, match="cannot read the text: No such file"):
+        build_lm.main([str(folder / "none.txt"), str(folder / "x.arpa")])
+    (folder / "latin").write_bytes("É\n".encode("latin-1"))
+    with pytest.raises(InputError, match="not UTF-8"):
+        build_lm.main([str(folder / "latin"), str(folder / "x.arpa")])
+    (folder / "text.txt").write_text("A\n")
+    with pytest.raises(InputError, match="cannot write"):
+        build_lm.main([str(folder / "text.txt"), "/proc/none/x.arpa"])

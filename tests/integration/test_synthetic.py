@@ -1,0 +1,157 @@
+"""The synthetic corpus: what is tested is never trained, and a seed gives the same files."""
+
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from data import synthetic
+from deepspeech.audio.loading import load_audio
+from deepspeech.data.corpus import load_corpus
+from deepspeech.data.manifest import read_manifest, read_transcript
+from deepspeech.errors import InputError
+from deepspeech.labels import Labels
+
+espeakng_loader = pytest.importorskip("espeakng_loader")
+ROOT = Path(__file__).parents[2]
+SIZES = {"train": 40, "val": 5, "test": 8}
+
+
+def make(folder: Path, seed: int) -> Path:
+    synthetic.make_corpus(folder, synthetic.plan(SIZES, seed))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("corpus"), seed=1)
+
+
+def speak(text: str, voice: str) -> np.ndarray:
+    """Speech of a process of its own: espeak-ng must not have spoken where a corpus is made."""
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return pool.apply(speak_here, (text, voice))
+
+
+def speak_here(text: str, voice: str) -> np.ndarray:
+    with tempfile.TemporaryDirectory() as scratch:
+        data = Path(scratch, "espeak-ng-data")
+        synthetic.link_data(data, voice.split("+")[1])
+        return synthetic.Synthesiser(data).speak(text, voice, speed=160, pitch=50, pause=0)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_held_out_sentences_and_speakers_are_never_trained(seed):
+    lines = synthetic.plan(synthetic.DEFAULT_SIZES, seed)
+    for what in (lambda line: line.text, lambda line: line.voice, lambda line: line.voice.split("+")[1]):
+        train, val, test = ({what(line) for line in lines[split]} for split in ("train", "val", "test"))
+        assert not train & test
+        assert not train & val
+        assert not val & test
+
+
+def test_held_out_sentences_are_built_from_trained_words():
+    lines = synthetic.plan(synthetic.DEFAULT_SIZES, seed=0)
+    train, val, test = (
+        {word for line in lines[split] for word in line.text.split()} for split in ("train", "val", "test")
+    )
+    assert val | test <= train
+
+
+def test_every_voice_exists():
+    timbres = Path(espeakng_loader.get_data_path()) / "voices" / "!v"  # espeak-ng ignores unknown ones
+    for timbre in (timbre for split in synthetic.TIMBRES.values() for timbre in split):
+        assert timbre in synthetic.RANDOM_TIMBRES or (timbres / timbre).is_file(), timbre
+    for accent in synthetic.ACCENTS:
+        assert len(speak("HELLO", f"{accent}+m1"))
+    with pytest.raises(InputError, match="no such voice"):
+        speak("HELLO", "en-nowhere+m1")
+
+
+def test_random_timbres_sound_unlike_each_other():
+    def brightness(voice: str) -> float:
+        spectrum = np.abs(np.fft.rfft(speak("HELLO", voice)))
+        return (spectrum * np.arange(len(spectrum))).sum() / spectrum.sum() / len(spectrum)
+
+    sounds = [brightness(f"en+{timbre}") for timbre in synthetic.RANDOM_TIMBRES[:4]]
+    assert max(sounds) > 1.05 * min(sounds)
+
+
+def test_manifests_load_and_agree_with_the_files(corpus):
+    labels = Labels.load(ROOT / "labels.json")
+    for split, size in SIZES.items():
+        utterances, faults = read_manifest(corpus / f"{split}_manifest.csv")
+        assert not faults
+        durations = [utterance.duration for utterance in utterances]
+        assert len(durations) == size
+        assert durations == sorted(durations)
+        for utterance in utterances:
+            waveform = load_audio(utterance.audio_path, synthetic.SAMPLE_RATE)
+            assert utterance.duration == pytest.approx(len(waveform) / synthetic.SAMPLE_RATE, abs=1e-3)
+            assert -36 < 20 * np.log10(np.sqrt(np.mean(waveform**2))) < -17  # dB of full scale
+        assert len(load_corpus(corpus / f"{split}_manifest.csv", labels)) == size
+
+
+def test_planned_sentences_are_the_transcripts(corpus):
+    for lines in synthetic.plan(SIZES, seed=1).values():
+        for line in lines:
+            assert read_transcript(corpus / "txt" / f"{line.name}.txt") == line.text
+
+
+def test_longer_sentences_last_longer(corpus):
+    utterances, _ = read_manifest(corpus / "train_manifest.csv")
+    words = [len(read_transcript(utterance.transcript_path).split()) for utterance in utterances]
+    assert np.corrcoef(words, [utterance.duration for utterance in utterances])[0, 1] > 0.6
+
+
+def test_the_same_seed_gives_the_same_files_and_another_gives_others(corpus, tmp_path):
+    assert contents(make(tmp_path / "same", seed=1)) == contents(corpus)
+    assert contents(make(tmp_path / "other", seed=2)) != contents(corpus)
+
+
+def test_the_letter_a_is_spelled_not_read_as_an_article():
+    article = speak("ENTER a B", "en-us+m1")  # lower case goes as it is
+    letter = speak("ENTER A B", "en-us+m1")
+    assert len(letter) > 1.05 * len(article)
+
+
+def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, ROOT / "data" / "synthetic.py", *arguments],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment},
+    )
+
+
+def test_script_writes_the_corpus(corpus, tmp_path):
+    sizes = [f"--{split}={size}" for split, size in SIZES.items()]
+    result = run("--target-dir", str(tmp_path / "corpus"), "--seed=1", *sizes)
+    assert result.returncode == 0, result.stderr
+    assert "test_manifest.csv: 8 utterances" in result.stdout
+    assert "Speaking: 100%" in result.stderr
+    assert contents(tmp_path / "corpus") == contents(corpus)
+
+
+def test_mistakes_are_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"file: the corpus cannot be written: .*Not a directory"):
+        synthetic.main(["--target-dir", str(tmp_path / "file")])
+    with pytest.raises(InputError, match=r"--train 0: must be positive"):
+        synthetic.main(["--train", "0"])
+
+
+def test_without_the_synthesiser_the_remedy_is_told(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)  # as where it is not installed
+    with pytest.raises(InputError, match="pip install espeakng-loader"):
+        synthetic.main(["--target-dir", str(tmp_path)])
+    assert not list(tmp_path.iterdir())

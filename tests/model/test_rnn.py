@@ -1,0 +1,190 @@
+"""The recurrent layer against torch's packed sequences, BatchNorm against valid frames only."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from deepspeech.model.rnn import Frames, MaskedBatchNorm, RecurrentLayer
+
+CELLS = ["lstm", "gru", "rnn"]
+LENGTHS = st.lists(st.integers(1, 12), min_size=1, max_size=5)
+
+
+def packed(layer, inputs, lengths):
+    """What torch computes with packed sequences and its own parameters, both directions summed."""
+    sequence = nn.utils.rnn.pack_padded_sequence(inputs, lengths, enforce_sorted=False)
+    outputs, _ = nn.utils.rnn.pad_packed_sequence(layer.rnn(sequence)[0], total_length=len(inputs))
+    return outputs.unflatten(2, (-1, layer.rnn.hidden_size)).sum(2)
+
+
+def valid_of(lengths, size):
+    return torch.arange(size)[:, None] < lengths
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize("cell", CELLS)
+@given(lengths=LENGTHS, padding=st.integers(0, 3), seed=st.integers(0, 99))
+def test_equal_to_packed_sequences_forward_and_backward(cell, bidirectional, lengths, padding, seed):
+    torch.manual_seed(seed)
+    layer = RecurrentLayer(cell, 6, 5, bidirectional, batch_norm=False)
+    lengths = torch.tensor(lengths)
+    size = int(lengths.max()) + padding
+    inputs = torch.randn(size, len(lengths), 6) * 2
+    gradient = torch.randn(size, len(lengths), 5) * valid_of(lengths, size)[:, :, None]
+    results = []
+    for run in (lambda x: layer(x, Frames(lengths, size))[0], lambda x: packed(layer, x, lengths)):
+        own = inputs.clone().requires_grad_()
+        outputs = run(own)
+        gradients = torch.autograd.grad(outputs, [own, *layer.rnn.parameters()], gradient)
+        results.append([outputs, *gradients])
+    for dense, expected in zip(*results, strict=True):
+        assert torch.allclose(dense, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@given(lengths=LENGTHS)
+def test_nothing_beyond_the_end_matters_and_zeros_come_out(cell, lengths):
+    torch.manual_seed(0)
+    layer = RecurrentLayer(cell, 4, 3, True, batch_norm=False)
+    lengths = torch.tensor(lengths)
+    size = int(lengths.max()) + 2
+    valid = valid_of(lengths, size)[:, :, None]
+    inputs = torch.randn(size, len(lengths), 4)
+    frames = Frames(lengths, size)
+    clean, _ = layer(inputs * valid, frames)
+    dirty, _ = layer(torch.where(valid, inputs, 50.0), frames)
+    assert torch.allclose(clean, dirty, atol=1e-6)
+    assert not (clean * ~valid).any()
+
+
+@pytest.mark.parametrize("cell", ["gru", "rnn"])
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_without_gradients_changed_weights_count_at_once(cell, bidirectional):
+    torch.manual_seed(0)
+    layer = RecurrentLayer(cell, 4, 3, bidirectional, batch_norm=False)
+    inputs, frames = torch.randn(5, 1, 4), Frames(torch.tensor([5]), 5)
+
+    def outputs_agree():
+        with torch.no_grad():
+            quick = layer(inputs, frames)[0]
+        return torch.allclose(quick, layer(inputs, frames)[0].detach(), atol=1e-6)
+
+    assert outputs_agree()
+    with torch.no_grad():
+        layer.rnn.weight_hh_l0.mul_(2)
+    assert outputs_agree()
+    layer.load_state_dict(RecurrentLayer(cell, 4, 3, bidirectional, batch_norm=False).state_dict())
+    assert outputs_agree()
+    layer.rnn.weight_hh_l0 = nn.Parameter(torch.randn_like(layer.rnn.weight_hh_l0))
+    assert outputs_agree()
+    layer = copy.deepcopy(layer)
+    with torch.no_grad():
+        layer.rnn.weight_hh_l0 += 1
+    assert outputs_agree()
+
+
+@pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
+def test_without_gradients_the_steps_of_fused_optimizers_count_at_once(optimizer):
+    """They change weights unnoticed by torch's version counters."""
+    torch.manual_seed(0)
+    layer = RecurrentLayer("gru", 4, 3, False, batch_norm=False)
+    optimizer = optimizer(layer.parameters(), lr=0.1, fused=True)
+    inputs, frames = torch.randn(5, 1, 4), Frames(torch.tensor([5]), 5)
+    for _ in range(3):
+        layer(inputs, frames)[0].sum().backward()
+        optimizer.step()
+        with torch.no_grad():
+            quick = layer.eval()(inputs, frames)[0]
+        assert torch.allclose(quick, layer.train()(inputs, frames)[0], atol=1e-6)
+
+
+def test_weights_made_in_inference_mode_run():
+    with torch.inference_mode():
+        layer = RecurrentLayer("gru", 4, 3, False, batch_norm=False)
+        outputs, _ = layer(torch.randn(5, 1, 4), Frames(torch.tensor([5]), 5))
+    assert outputs.shape == (5, 1, 3)
+
+
+def test_float64_is_not_needed_for_long_sequences():
+    torch.manual_seed(0)
+    layer = RecurrentLayer("lstm", 8, 8, True, batch_norm=False)
+    lengths = torch.tensor([600, 1, 300])
+    inputs = torch.randn(600, 3, 8)
+    valid = valid_of(lengths, 600)[:, :, None]
+    difference = (layer(inputs, Frames(lengths, 600))[0] - packed(layer, inputs, lengths)) * valid
+    assert difference.abs().max() < 1e-5
+
+
+def normalized(masked, inputs, valid):
+    """The valid frames of a padded (frames, batch, channels) batch, normalised."""
+    return masked(inputs * valid[:, :, None], valid.sum(), channel=2)[valid]
+
+
+def masked_and_plain(lengths, size, channels=5):
+    """A masked norm, torch's with the same weights, and a padded batch with what of it is valid."""
+    torch.manual_seed(len(lengths) + size)
+    masked, plain = MaskedBatchNorm(channels), nn.BatchNorm1d(channels)
+    with torch.no_grad():
+        masked.weight.uniform_(0.5, 2)
+        masked.bias.normal_()
+    plain.load_state_dict(masked.state_dict())
+    valid = valid_of(lengths, size)
+    inputs = torch.randn(size, len(lengths), channels) * 3 + 1
+    return masked, plain, valid, inputs
+
+
+@given(LENGTHS.filter(lambda lengths: sum(lengths) > 8), st.integers(0, 4))
+def test_statistics_are_those_of_valid_frames(lengths, padding):
+    lengths = torch.tensor(lengths)
+    masked, plain, valid, inputs = masked_and_plain(lengths, int(lengths.max()) + padding)
+    own, other = inputs.clone().requires_grad_(), inputs[valid].requires_grad_()
+    gradient = torch.randn(int(lengths.sum()), 5)
+    outputs = normalized(masked, own, valid)
+    expected = plain(other)
+    assert torch.allclose(outputs, expected, atol=1e-5)
+    for ours, theirs in zip(
+        torch.autograd.grad(outputs, [own, *masked.parameters()], gradient),
+        torch.autograd.grad(expected, [other, *plain.parameters()], gradient),
+        strict=True,
+    ):
+        ours = ours[valid] if ours.dim() == 3 else ours
+        assert torch.allclose(ours, theirs, atol=1e-4, rtol=1e-4)
+    for name, buffer in plain.state_dict().items():
+        assert torch.allclose(masked.state_dict()[name].float(), buffer.float(), atol=1e-5, rtol=1e-5), name
+
+
+def test_in_eval_mode_running_statistics_rule():
+    masked, plain, valid, inputs = masked_and_plain(torch.tensor([4, 2]), 4)
+    for norm in (masked, plain):
+        norm.running_mean.fill_(0.3)
+        norm.running_var.fill_(2.0)
+        norm.eval()
+    outputs = normalized(masked, inputs, valid)
+    assert torch.allclose(outputs, plain(inputs[valid]), atol=1e-5)
+    assert masked.num_batches_tracked == 0
+
+
+def test_images_are_normalised_like_batch_norm_2d():
+    torch.manual_seed(0)
+    masked, plain, inputs = MaskedBatchNorm(3), nn.BatchNorm2d(3), torch.randn(2, 3, 4, 6) + 2
+    outputs = masked(inputs, torch.tensor(2 * 4 * 6), channel=1)
+    assert torch.allclose(outputs, plain(inputs), atol=1e-5)
+    assert torch.allclose(masked.running_var, plain.running_var, atol=1e-5)
+
+
+def test_one_valid_frame_gives_numbers():
+    masked, valid = MaskedBatchNorm(2), torch.tensor([[True, False]]).T
+    assert torch.isfinite(normalized(masked, torch.randn(2, 1, 2), valid)).all()
+    assert torch.isfinite(masked.running_var).all()
+
+
+def test_a_common_offset_does_not_spoil_the_variance():
+    """Means far from zero are where a sum of squares loses its digits."""
+    masked, plain, valid, inputs = masked_and_plain(torch.tensor([50, 20, 35]), 50)
+    inputs += 30
+    outputs = normalized(masked, inputs, valid)
+    assert torch.allclose(outputs, plain(inputs[valid]), atol=1e-3)

@@ -1,0 +1,132 @@
+"""The page on the errors of an evaluation."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepspeech.checkpoint.format import save_checkpoint
+from deepspeech.data.batch import Batch
+from deepspeech.data.corpus import Corpus
+from deepspeech.data.dataset import SpectrogramDataset
+from deepspeech.decoding.decoder import Hypothesis
+from deepspeech.evaluation.evaluate import compare
+from deepspeech.evaluation.metrics import word_errors
+from deepspeech.labels import Labels
+from deepspeech.tools.report import Reliability, align_words, by_length, confusions
+from tests.conftest import load_script, tiny_model
+
+LABELS = Labels(["_", "A", "B", "C", " "])
+
+
+def result(reference: str, hypothesis: str):
+    return compare("a.wav", reference, hypothesis)
+
+
+sentences = st.lists(st.sampled_from(["A", "B", "C"]), max_size=8).map(" ".join)
+
+
+@given(sentences, sentences)
+def test_aligned_pairs_hold_both_texts_and_all_errors(reference, hypothesis):
+    pairs = align_words(reference, hypothesis)
+    assert " ".join(left for left, _ in pairs if left) == reference
+    assert " ".join(right for _, right in pairs if right) == hypothesis
+    assert sum(left != right for left, right in pairs) == word_errors(reference, hypothesis).edits
+
+
+def test_confusions_are_counted():
+    counts = confusions([result("A B", "A C"), result("B C", "C C"), result("A", "A B"), result("C", "")])
+    assert counts == {("B", "C"): 2, ("", "B"): 1, ("C", ""): 1}
+
+
+def test_errors_by_length():
+    texts = ["", "A", "A B", "A B C", "A B C A", "A B C A B"]
+    rows = by_length([result(text, "A") for text in texts])
+    assert [(label, utterances) for label, utterances, _ in rows] == [
+        ("0 or 1", 2),
+        ("2", 1),
+        ("3 to 4", 2),
+        ("5 to 8", 1),
+    ]
+    assert [counts.edits for _, _, counts in rows] == [1, 1, 5, 4]
+
+
+def test_reliability_pairs_each_word_with_its_own_confidence():
+    targets = [np.array(LABELS.encode(text), dtype=np.int16) for text in ("A B", "C")]
+    reliability = Reliability(SpectrogramDataset(Corpus([], targets), LABELS))
+    log_probs = torch.full((2, 5, len(LABELS)), 1e-6)
+    for row, text, sure in ((0, "C_ _A", 0.64), (1, "A_ _B", 0.99)):
+        for frame, character in enumerate(text):
+            log_probs[row, frame, LABELS.index(character)] = sure if frame in (0, 4) else 1
+    log_probs.log_()
+    found = [[Hypothesis("C", [0], 0.0)], [Hypothesis("A B", [0, 2, 4], 0.0)]]
+    none = torch.zeros(0)
+    batch = Batch([1, 0], none, none, none, none, duration=0.0)
+    reliability.observe(batch, log_probs, torch.tensor([1, 5]), found)
+    assert reliability.right == [True, True, True]
+    assert reliability.confidences == pytest.approx([0.8, 0.99**0.5, 0.99**0.5], abs=1e-3)
+    assert reliability.above(0.9) == (2, 1.0)
+
+
+def test_reliability_figures():
+    reliability = Reliability(None, [0.95, 0.95, 0.15, 1.0], [True, False, False, True])
+    assert reliability.above(0.9) == (3, pytest.approx(2 / 3))
+    bins = reliability.bins()
+    assert [(round(sure, 4), round(right, 4), number) for sure, right, number in bins] == [
+        (0.15, 0.0, 1),
+        (0.9667, 0.6667, 3),
+    ]
+    assert reliability.calibration_error == pytest.approx((0.15 + 3 * 0.3) / 4)
+    assert Reliability(None).bins() == []
+    assert Reliability(None).calibration_error == 0
+
+
+class Page(HTMLParser):
+    """What a browser would fetch, and which tags there are."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.sources, self.tags = [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.sources += [value for name, value in attrs if name in ("src", "href")]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("report")
+    save_checkpoint(folder / "model.pth", tiny_model(LABELS))
+    rows = []
+    for index, text in enumerate(["A B C", ""]):
+        name = f"<script>{index}"
+        noise = 0.1 * np.random.default_rng(index).standard_normal(8000 * (2 - index))
+        soundfile.write(folder / f"{name}.wav", noise, 16000)
+        (folder / f"{index}.txt").write_text(text)
+        rows.append(f"{name}.wav,{index}.txt\n")
+    (folder / "all.csv").write_text("".join(rows))
+    (folder / "empty.csv").write_text(rows[-1])
+    return folder
+
+
+@pytest.mark.parametrize("manifest", ["all.csv", "empty.csv"])
+def test_page_is_self_contained(corpus, manifest, capsys):
+    path = corpus / f"{manifest}.html"
+    files = "--model-path", str(corpus / "model.pth"), "--test-manifest", str(corpus / manifest)
+    load_script("test.py").main([*files, "--num-workers", "0", "--report", str(path)])
+    text = path.read_text()
+    page = Page(text)
+    assert page.sources
+    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
+    assert not {"script", "link"} & set(page.tags)  # file names are text, not markup
+    assert "&lt;script&gt;1.wav" in text
+    wer = re.search(r"WER ([\d.]+ %)", capsys.readouterr().out)[1]
+    assert f"<td>{wer}</td>" in text

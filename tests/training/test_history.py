@@ -1,0 +1,66 @@
+"""What is left to look at after training."""
+
+import csv
+from dataclasses import replace
+
+import pytest
+
+from deepspeech.errors import InputError
+from deepspeech.training.history import EpochRow, History, TensorBoard
+
+ROW = EpochRow(1, 52.5, 48.25, 0.875, 0.5, 3e-4, 61.0, 1830.0, 0.02, 0, 0, 0)
+PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def test_table_and_figure_after_every_epoch(tmp_path):
+    history = History(tmp_path / "new", "A run")
+    for epoch in (1, 2, 3):
+        history.rows.append(replace(ROW, epoch=epoch, wer=1 / epoch))
+        history.write()
+        with open(tmp_path / "new" / "metrics.csv", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        assert [int(row["epoch"]) for row in rows] == list(range(1, epoch + 1))
+        assert float(rows[-1]["wer"]) == 1 / epoch
+        assert float(rows[-1]["train_loss"]) == 52.5
+        assert (tmp_path / "new" / "curves.png").read_bytes().startswith(PNG)
+
+
+def test_rows_survive_as_plain_data(tmp_path):
+    history, again = History(tmp_path, ""), History(tmp_path, "")
+    history.rows.append(ROW)
+    history.write()
+    again.load_state_dict(history.state_dict())
+    assert again.rows == history.rows
+
+
+def test_a_loss_that_is_no_number_can_be_drawn(tmp_path):
+    history = History(tmp_path, "")
+    history.rows.append(replace(ROW, train_loss=float("nan"), val_loss=float("inf")))
+    history.write()
+    assert (tmp_path / "curves.png").read_bytes().startswith(PNG)
+
+
+def test_the_summary_line():
+    assert str(ROW) == (
+        "epoch 1: train loss 52.50, val loss 48.25, WER 87.50 %, CER 50.00 %, lr 3.00e-04, "
+        "61 s, 30 audio-s/s, data wait 2.0 %"
+    )
+    troubled = str(replace(ROW, skipped_steps=1, too_short=2, unreadable=3))
+    assert troubled.endswith(", 1 steps skipped, 2 too short for their transcript, 3 unreadable")
+
+
+def test_tensorboard_holds_every_epoch(tmp_path, model):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = TensorBoard(str(tmp_path), "run", log_params=True)
+    for epoch in (1, 2):
+        board.add(replace(ROW, epoch=epoch, wer=1 / epoch), model)
+    events = EventAccumulator(str(tmp_path)).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("run/wer")] == [(1, 1.0), (2, 0.5)]
+    assert set(events.Tags()["histograms"]) == {name for name, _ in model.named_parameters()}
+
+
+def test_a_folder_for_tensorboard_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match=r"--log-dir .*file: cannot write"):
+        TensorBoard(str(tmp_path / "file"), "run", log_params=False)

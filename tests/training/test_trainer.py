@@ -1,0 +1,296 @@
+"""Training: learns, goes on exactly, survives bad utterances, keeps what it should."""
+
+import math
+import shutil
+
+import pytest
+import torch
+
+from deepspeech import load_model
+from deepspeech.checkpoint.format import checkpoints, load_checkpoint
+from deepspeech.data.corpus import load_corpus
+from deepspeech.data.dataset import AudioDataLoader, BucketingSampler, SpectrogramDataset
+from deepspeech.decoding.decoder import GreedyDecoder
+from deepspeech.errors import InputError
+from deepspeech.evaluation.evaluate import evaluate
+from deepspeech.training.config import TrainingConfig
+from deepspeech.training.trainer import Trainer
+from tests.conftest import TinyCorpus, tiny_model, write_rows
+
+
+def make_trainer(corpus: TinyCorpus, folder, labels, batch_size=4, model=None, **options) -> Trainer:
+    """A trainer as train.py makes it, of a tiny model."""
+    loaders = []
+    for manifest, shuffle in ((corpus.train, True), (corpus.val, False)):
+        loaded = load_corpus(manifest, labels)
+        sampler = BucketingSampler(loaded.durations, batch_size, shuffle, seed=3)
+        loaders.append(AudioDataLoader(SpectrogramDataset(loaded, labels), sampler))
+    options = {"epochs": 2, "learning_rate": 1e-3, "precision": "fp32"} | options
+    return Trainer(model or tiny_model(labels), *loaders, TrainingConfig(save_folder=str(folder), **options))
+
+
+def resumed(path, corpus, folder, labels, **options):
+    """A trainer that goes on from a checkpoint, as train.py makes it."""
+    content = load_checkpoint(path)
+    model = tiny_model(labels, seed=5)
+    model.load_state_dict(content["state_dict"])
+    trainer = make_trainer(corpus, folder, labels, model=model, **options)
+    trainer.load_state_dict(content["training"])
+    return trainer
+
+
+def weights_of(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in trainer.model.state_dict().items()}
+
+
+def assert_equal(one, other):
+    assert one.keys() == other.keys()
+    for name, tensor in one.items():
+        assert torch.equal(tensor, other[name]), name
+
+
+@pytest.mark.parametrize("options", [{"adam": True, "learning_rate": 5e-3}, {"learning_rate": 1e-3}])
+def test_the_loss_falls(corpus, tmp_path, labels, options):
+    rows = make_trainer(corpus, tmp_path, labels, epochs=4, **options).fit().rows
+    assert [row.epoch for row in rows] == [1, 2, 3, 4]
+    assert rows[-1].train_loss < 0.8 * rows[0].train_loss
+
+
+def test_the_reported_loss_is_the_mean_over_the_utterances(corpus, tmp_path, labels):
+    """With a rate of almost nothing and statistics of whole batches, one epoch changes no loss."""
+    trainer = make_trainer(corpus, tmp_path, labels, batch_size=12, epochs=2, learning_rate=1e-12)
+    first, second = trainer.fit().rows
+    batch = next(iter(trainer.train_loader))
+    trainer.model.train()
+    log_probs, frames = trainer.model(batch.features, batch.lengths)
+    expected = torch.nn.functional.ctc_loss(
+        log_probs.transpose(0, 1), batch.targets, frames, batch.target_lengths, reduction="sum"
+    )
+    assert first.train_loss == pytest.approx(expected.item() / 12, rel=1e-3)
+    assert second.train_loss == pytest.approx(first.train_loss, rel=1e-3)
+    assert first.audio_seconds == pytest.approx(batch.duration)
+
+
+def test_accumulated_batches_are_one_large_batch(tmp_path, labels, own_corpus):
+    """Every row is the same utterance, so that BatchNorm sees the same statistics in both."""
+    write_rows(own_corpus.train, [("train_0.wav", "train_0.txt")] * 8)
+    options = {"epochs": 2, "learning_rate": 1e-4}
+    one = make_trainer(own_corpus, tmp_path / "1", labels, 4, **options)
+    two = make_trainer(own_corpus, tmp_path / "2", labels, 2, grad_accumulation=2, **options)
+    before = [weights.clone() for weights in one.model.parameters()]
+    one.fit()
+    two.fit()
+    for (name, weights), others in zip(one.model.named_parameters(), two.model.parameters(), strict=True):
+        assert torch.allclose(weights, others, atol=1e-5), name
+    changes = [(a - b).abs().max() for a, b in zip(before, one.model.parameters(), strict=True)]
+    assert max(changes) > 1e-3
+
+
+def test_the_last_batches_of_an_epoch_are_not_left_over(corpus, tmp_path, labels):
+    trainer = make_trainer(corpus, tmp_path, labels, grad_accumulation=2, epochs=1)  # 3 batches
+    steps = []
+    trainer.step.optimizer.register_step_post_hook(lambda *_: steps.append(trainer.progress.batch))
+    trainer.fit()
+    assert steps == [2, 3]
+
+
+def long_transcript(corpus, name="train_0.txt"):
+    (corpus.folder / name).write_text("A" * 400)
+
+
+def test_an_utterance_too_short_for_its_transcript_is_named_once(own_corpus, tmp_path, labels, capsys):
+    long_transcript(own_corpus)
+    trainer = make_trainer(own_corpus, tmp_path, labels, batch_size=2, epochs=3)
+    rows = trainer.fit().rows
+    shown = capsys.readouterr().out
+    assert shown.count(f"{own_corpus.train}:1: too short for its transcript") == 1
+    assert [row.too_short for row in rows] == [1, 1, 1]
+    assert all(math.isfinite(row.train_loss) and row.train_loss > 0 for row in rows)
+    assert all(torch.isfinite(tensor).all() for tensor in weights_of(trainer).values())
+
+
+def test_an_utterance_too_short_teaches_nothing(own_corpus, tmp_path, labels):
+    """All rows are too short, so that no weight may get a gradient."""
+    for index in range(4):
+        long_transcript(own_corpus, f"train_{index}.txt")
+    trainer = make_trainer(own_corpus, tmp_path, labels, weight_decay=0.0, epochs=1)
+    before = [weights.clone() for weights in trainer.model.parameters()]
+    (row,) = trainer.fit().rows
+    assert (row.too_short, row.train_loss, row.skipped_steps) == (4, 0.0, 0)
+    assert all(map(torch.equal, before, trainer.model.parameters()))
+
+
+def test_gradients_that_are_not_finite_are_skipped_and_counted(corpus, tmp_path, labels):
+    trainer = make_trainer(corpus, tmp_path, labels, epochs=1)
+    weights = dict(trainer.model.named_parameters())["fc.0.module.1.weight"]
+    spoiled = iter([math.inf, math.nan, 1.0])
+    weights.register_hook(lambda gradient: gradient * next(spoiled))
+    stepped = []
+    trainer.step.optimizer.register_step_post_hook(lambda *_: stepped.append(trainer.progress.batch))
+    (row,) = trainer.fit().rows
+    assert row.skipped_steps == 2
+    assert stepped == [3]
+    assert all(torch.isfinite(each).all() for each in trainer.model.parameters())
+
+
+def test_gradients_are_clipped(corpus, tmp_path, labels):
+    norms = []
+    trainer = make_trainer(corpus, tmp_path, labels, epochs=1, max_norm=0.01)
+    trainer.step.optimizer.register_step_pre_hook(
+        lambda *_: norms.append(torch.nn.utils.get_total_norm(w.grad for w in trainer.model.parameters()))
+    )
+    trainer.fit()
+    assert len(norms) == 3
+    assert max(norms) <= 0.0101
+
+
+def test_the_optimiser_gets_the_rate_of_the_schedule(corpus, tmp_path, labels):
+    options = {"epochs": 3, "learning_anneal": 2.0, "learning_rate": 4e-4}
+    rows = make_trainer(corpus, tmp_path, labels, **options).fit().rows
+    assert [row.learning_rate for row in rows] == pytest.approx([4e-4, 2e-4, 1e-4])
+
+
+def test_all_there_is_to_see_is_written(corpus, tmp_path, labels):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    options = {"tensorboard": True, "log_dir": str(tmp_path / "events"), "id": "x"}
+    make_trainer(corpus, tmp_path, labels, **options).fit()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "metrics.csv", "curves.png", "events", "deepspeech_final.pth",
+    }  # fmt: skip
+    assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 3
+    events = EventAccumulator(str(tmp_path / "events")).Reload().Scalars("x/train_loss")
+    assert [event.step for event in events] == [1, 2]
+
+
+def test_the_best_model_is_the_one_with_the_least_wer(corpus, tmp_path, labels):
+    model = tiny_model(labels, hidden_size=32, hidden_layers=1)
+    options = {"batch_size": 1, "epochs": 5, "adam": True, "learning_rate": 0.01}
+    trainer = make_trainer(corpus, tmp_path, labels, model=model, **options)
+    rows = trainer.fit().rows
+    best = min(rows, key=lambda row: row.wer)
+    assert best.wer < 1  # it did learn
+    content = load_checkpoint(trainer.best_path)
+    assert len(content["training"]["history"]) == best.epoch
+    assert content["training"]["best_wer"] == best.wer
+    again = evaluate(load_model(trainer.best_path), trainer.val_loader, GreedyDecoder(labels))
+    assert again.words.rate == best.wer
+
+
+def test_a_worse_epoch_leaves_the_best_model_alone(corpus, tmp_path, labels):
+    trainer = make_trainer(corpus, tmp_path, labels, epochs=1)
+    trainer.best_wer = 0.0
+    trainer.fit()
+    assert not trainer.best_path.exists()
+
+
+def test_recent_checkpoints_are_kept_and_older_ones_removed(corpus, tmp_path, labels):
+    trainer = make_trainer(corpus, tmp_path, labels, epochs=4, checkpoint=True, save_n_recent_models=2)
+    trainer.fit()
+    names = [path.name for path in checkpoints(tmp_path)]
+    assert names == ["deepspeech_checkpoint_epoch_3.pth", "deepspeech_checkpoint_epoch_4.pth"]
+
+
+def test_checkpoints_of_a_longer_training_do_not_push_new_ones_out(corpus, tmp_path, labels):
+    later = tmp_path / "deepspeech_checkpoint_epoch_9.pth"
+    later.touch()
+    make_trainer(corpus, tmp_path, labels, checkpoint=True, save_n_recent_models=1).fit()
+    assert [path.name for path in checkpoints(tmp_path)] == ["deepspeech_checkpoint_epoch_2.pth", later.name]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [{}, {"adam": True, "schedule": "cosine"}, {"grad_accumulation": 2}])
+def test_going_on_from_any_checkpoint_equals_never_having_stopped(corpus, tmp_path, labels, options):
+    """Two epochs of six batches: shortest first, then shuffled."""
+    options |= {"checkpoint": True, "checkpoint_per_iteration": 1}
+    whole = make_trainer(corpus, tmp_path / "whole", labels, batch_size=2, **options)
+    whole.fit()
+    found = checkpoints(tmp_path / "whole")
+    assert len(found) == (14 if "grad_accumulation" not in options else 8)
+    for path in found[2::5]:
+        torch.manual_seed(99)  # whatever happened before
+        rest = resumed(path, corpus, tmp_path / path.stem, labels, batch_size=2, **options)
+        rest.fit()
+        assert_equal(weights_of(rest), weights_of(whole))
+        for one, other in zip(rest.history.rows, whole.history.rows, strict=True):
+            assert (one.train_loss, one.val_loss, one.wer) == (other.train_loss, other.val_loss, other.wer)
+            assert one.learning_rate == other.learning_rate
+
+
+def test_other_batches_start_the_epoch_again(corpus, tmp_path, labels, capsys):
+    make_trainer(corpus, tmp_path, labels, batch_size=2, checkpoint_per_iteration=4, epochs=1).fit()
+    trainer = resumed(checkpoints(tmp_path)[0], corpus, tmp_path, labels, batch_size=3)
+    assert "its last epoch starts again" in capsys.readouterr().out
+    assert (trainer.progress.epoch, trainer.progress.batch, trainer.progress.utterances) == (0, 0, 0)
+
+
+@pytest.mark.parametrize("accumulation", [1, 2])
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_audio_that_breaks_during_training_loses_nothing(tmp_path, own_corpus, labels, part, accumulation):
+    """The manifest gives durations, so that the files are not looked at before their turn comes."""
+    for name, count in (("train", 4), ("val", 2)):
+        rows = [(f"{name}_{i}.{'flac' if i % 2 else 'wav'}", f"{name}_{i}.txt", 1 + i) for i in range(count)]
+        write_rows(own_corpus.folder / f"{name}.csv", rows)
+    options = {"batch_size": 1, "grad_accumulation": accumulation, "epochs": 2}
+    whole = make_trainer(own_corpus, tmp_path / "whole", labels, **options)
+    whole.fit()
+    broken = own_corpus.folder / f"{part}_1.flac"
+    shutil.copy(broken, tmp_path / "good")
+    trainer = make_trainer(own_corpus, tmp_path / "cut", labels, **options)
+    broken.write_bytes(b"")
+    with pytest.raises(InputError) as caught:
+        trainer.fit()
+    (path,) = checkpoints(tmp_path / "cut")
+    assert str(caught.value) == (
+        f"{own_corpus.folder / part}.csv:2: {broken}: empty audio file; replace or remove it; "
+        f"saved {path}; go on with --continue-from {path}"
+    )
+    shutil.copy(tmp_path / "good", broken)
+    rest = resumed(path, own_corpus, tmp_path / "rest", labels, **options)
+    rest.fit()
+    if accumulation == 1:
+        assert_equal(weights_of(rest), weights_of(whole))
+    else:  # statistics of BatchNorm saw the batch before the broken one twice
+        for (name, one), other in zip(rest.model.named_parameters(), whole.model.parameters(), strict=True):
+            assert torch.equal(one, other), name
+
+
+def test_unreadable_utterances_can_be_left_out_while_training(tmp_path, own_corpus, labels):
+    rows = [(f"train_{i}.{'flac' if i % 2 else 'wav'}", f"train_{i}.txt", 1 + i) for i in range(4)]
+    write_rows(own_corpus.train, rows)
+    trainer = make_trainer(own_corpus, tmp_path, labels, batch_size=1)
+    trainer.train_loader.skip_faulty = True
+    (own_corpus.folder / "train_2.wav").write_bytes(b"RIFF")
+    assert [row.unreadable for row in trainer.fit().rows] == [1, 1]
+
+
+@pytest.mark.parametrize("precision", ["auto", "bf16"])
+def test_mixed_precision_learns_too(corpus, tmp_path, labels, precision):
+    rows = make_trainer(corpus, tmp_path, labels, epochs=4, precision=precision).fit().rows
+    assert rows[-1].train_loss < 0.9 * rows[0].train_loss
+
+
+def test_a_state_that_does_not_fit_is_refused(corpus, tmp_path, labels):
+    trainer = make_trainer(corpus, tmp_path, labels)
+    state = trainer.state_dict()
+    del state["progress"]
+    with pytest.raises(InputError, match="training state does not fit"):
+        trainer.load_state_dict(state)
+
+
+@pytest.mark.parametrize("adam", [False, True])
+def test_looking_at_losses_now_and_then_changes_nothing(corpus, tmp_path, labels, adam):
+    """As on a GPU: the optimiser itself leaves the weights as they are where a gradient is not finite."""
+    losses, weights = [], []
+    for asynchronous in (False, True):
+        trainer = make_trainer(corpus, tmp_path / f"{asynchronous}", labels, epochs=1, adam=adam)
+        trainer.step.asynchronous = asynchronous
+        spoiled = iter([1.0, math.nan, 1.0])
+        layer = dict(trainer.model.named_parameters())["fc.0.module.1.weight"]
+        layer.register_hook(lambda gradient, spoiled=spoiled: gradient * next(spoiled))
+        (row,) = trainer.fit().rows
+        assert row.skipped_steps == 1
+        losses.append(row.train_loss)
+        weights.append(weights_of(trainer))
+    assert losses[0] == losses[1]
+    assert_equal(*weights)

@@ -15,10 +15,9 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from deepspeech.data.dataset import BucketingSampler
+from deepspeech.data.sampler import BucketingSampler
 from deepspeech.device import keep_freed_memory, number_format
-from deepspeech.model.deepspeech2 import DeepSpeech
-from deepspeech.training.config import ModelConfig
+from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
 
 FRAMES = 100  # a second
 ROW = "{:<22} {:>8} {:>9} {:>16} {:>11} {:>12} {:>15}"

@@ -20,12 +20,12 @@ import numpy as np
 import soundfile
 import torch
 
-from deepspeech.audio.augment import Augmentation, change_tempo, decibels, limit
+from deepspeech.audio.augment import Augmentation, AugmentConfig, decibels, limit
 from deepspeech.audio.features import Spectrogram
 from deepspeech.audio.loading import load_audio
 from deepspeech.audio.spec_augment import POLICIES, spec_augment
+from deepspeech.audio.tempo import change_tempo
 from deepspeech.device import keep_freed_memory
-from deepspeech.training.config import AugmentConfig
 
 RATE = 16000  # Hz
 PUBLISHED = 0.185  # seconds, of a published implementation of SpecAugment for 10 seconds of audio

@@ -22,7 +22,7 @@ from torch import Tensor
 from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.beam_search.language_model import LanguageModel
-from deepspeech.decoding.decoder import GreedyDecoder
+from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.evaluation.metrics import char_errors, word_errors
 from deepspeech.labels import Labels
 

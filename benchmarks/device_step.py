@@ -29,9 +29,10 @@ from deepspeech.audio.features import Spectrogram
 from deepspeech.data.batch import Batch, padded_size
 from deepspeech.data.loader import DeviceFeatures, ahead
 from deepspeech.model import cudnn
-from deepspeech.model.deepspeech2 import DeepSpeech
-from deepspeech.model.rnn import LAYERS, Frames, RecurrentLayer, State
-from deepspeech.training.config import ModelConfig, TrainingConfig
+from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
+from deepspeech.model.padding import Frames
+from deepspeech.model.rnn import LAYERS, RecurrentLayer, State
+from deepspeech.training.config import TrainingConfig
 from deepspeech.training.train_step import TrainingStep
 
 LABELS = ("_", "'", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", " ")

@@ -26,19 +26,19 @@ import torch
 from tqdm import tqdm
 
 from deepspeech.audio.loading import duration
-from deepspeech.beam_search.config import RecordingsConfig
 from deepspeech.checkpoint.format import load_model
 from deepspeech.data.corpus import load_corpus
-from deepspeech.data.dataset import AudioDataLoader, BucketingSampler, SpectrogramDataset
+from deepspeech.data.dataset import SpectrogramDataset
+from deepspeech.data.loader import AudioDataLoader
 from deepspeech.data.manifest import read_manifest
-from deepspeech.decoding.decoder import GreedyDecoder
+from deepspeech.data.sampler import BucketingSampler
+from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.device import keep_freed_memory
 from deepspeech.evaluation.evaluate import evaluate
 from deepspeech.inference.quantization import quantize
 from deepspeech.inference.recognizer import Recognizer
-from deepspeech.model.deepspeech2 import DeepSpeech
-from deepspeech.training.config import ModelConfig
-from deepspeech.transcription.recordings import transcribe_recordings
+from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
+from deepspeech.transcription.recordings import RecordingsConfig, transcribe_recordings
 
 FORMATS = {"fp32": (torch.float32, False), "bf16": (torch.bfloat16, False), "int8": (torch.float32, True)}
 FASTER = 1.5  # at least, in float32

@@ -19,11 +19,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from deepspeech.audio.features import FeatureConfig
 from deepspeech.beam_search.config import DecoderConfig
-from deepspeech.decoding.decoder import make_decoder
+from deepspeech.inference.factory import make_decoder
 from deepspeech.inference.recognizer import Recognizer
-from deepspeech.model.deepspeech2 import DeepSpeech
-from deepspeech.training.config import FeatureConfig, ModelConfig
+from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
 
 LABELS = ("_", "'", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", " ")
 CHUNK = 0.1  # seconds

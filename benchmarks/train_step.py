@@ -28,9 +28,8 @@ import torch
 from deepspeech.data.batch import Batch
 from deepspeech.device import keep_freed_memory, number_format
 from deepspeech.model.ctc import ctc_losses
-from deepspeech.model.deepspeech2 import DeepSpeech
+from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
 from deepspeech.model.rnn import RecurrentLayer
-from deepspeech.training.config import ModelConfig
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ from deepspeech.audio.loading import load_audio
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.checkpoint.format import load_model
 from deepspeech.decoding.alignment import ForcedAligner
-from deepspeech.decoding.decoder import make_decoder
 from deepspeech.decoding.word_times import Word
+from deepspeech.inference.factory import make_decoder
 from deepspeech.inference.recognizer import Recognizer
 from deepspeech.tools.report import align_words
 

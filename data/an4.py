@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from deepspeech import cli
+from deepspeech.corpora.manifest_tools import speaker_folder, split
 from deepspeech.corpora.prepare import (
     Archive,
     CorpusConfig,
@@ -23,7 +24,6 @@ from deepspeech.corpora.prepare import (
     read_lines,
     write_manifests,
 )
-from deepspeech.data.manifest import speaker_folder, split
 from deepspeech.errors import InputError
 from deepspeech.options import FRACTION, NOT_NEGATIVE, option
 

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from tqdm import tqdm
 
 from deepspeech import cli
+from deepspeech.atomic_file import write_atomic
 from deepspeech.beam_search.language_model import SPACE
-from deepspeech.checkpoint.format import write_atomic
 from deepspeech.data.manifest import read_manifest, read_transcript
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels

@@ -8,7 +8,8 @@ import math
 from collections.abc import Sequence
 
 from deepspeech import cli
-from deepspeech.data.manifest import build, prune, write_manifest
+from deepspeech.corpora.manifest_tools import build, prune
+from deepspeech.data.manifest import write_manifest
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -15,20 +15,12 @@ import torch
 from torch import Tensor
 
 from deepspeech import cli
-from deepspeech.audio.augment import (
-    add_noise,
-    change_tempo,
-    decibels,
-    limit,
-    read_noise,
-    reverberate,
-    telephone,
-)
-from deepspeech.audio.features import Spectrogram
+from deepspeech.audio.augment import add_noise, decibels, limit, read_noise, reverberate, telephone
+from deepspeech.audio.features import FeatureConfig, Spectrogram
 from deepspeech.audio.loading import load_audio
 from deepspeech.audio.spec_augment import POLICIES, Policy, spec_augment, time_warp
+from deepspeech.audio.tempo import change_tempo
 from deepspeech.errors import InputError
-from deepspeech.training.config import FeatureConfig
 
 
 def main(argv: Sequence[str] | None = None) -> int:

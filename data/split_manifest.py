@@ -7,7 +7,8 @@ import argparse
 from collections.abc import Sequence
 
 from deepspeech import cli
-from deepspeech.data.manifest import read_manifest, speaker_folder, split, write_manifest
+from deepspeech.corpora.manifest_tools import speaker_folder, split
+from deepspeech.data.manifest import read_manifest, write_manifest
 from deepspeech.data.parallel import raise_or_tell
 from deepspeech.errors import InputError
 

@@ -16,6 +16,7 @@ from urllib.parse import urljoin
 
 from deepspeech import cli
 from deepspeech.corpora import download
+from deepspeech.corpora.manifest_tools import split
 from deepspeech.corpora.prepare import (
     Archive,
     CorpusConfig,
@@ -25,7 +26,7 @@ from deepspeech.corpora.prepare import (
     read_lines,
     write_manifests,
 )
-from deepspeech.data.manifest import Utterance, split
+from deepspeech.data.manifest import Utterance
 from deepspeech.errors import InputError
 from deepspeech.options import FRACTION, NOT_NEGATIVE, option
 

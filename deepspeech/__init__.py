@@ -1,13 +1,13 @@
 """Deep Speech 2 in PyTorch: train speech-to-text models, measure them, transcribe."""
 
-import warnings
-
 from deepspeech.audio.features import Spectrogram
 from deepspeech.audio.loading import load_audio
 from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
 from deepspeech.checkpoint.format import load_model
-from deepspeech.data.dataset import AudioDataLoader, BucketingSampler, SpectrogramDataset
-from deepspeech.decoding.decoder import GreedyDecoder
+from deepspeech.data.dataset import SpectrogramDataset
+from deepspeech.data.loader import AudioDataLoader
+from deepspeech.data.sampler import BucketingSampler
+from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.decoding.word_times import Word
 from deepspeech.errors import InputError
 from deepspeech.evaluation.metrics import char_errors, word_errors
@@ -15,9 +15,6 @@ from deepspeech.inference.recognizer import Recognizer
 from deepspeech.labels import Labels
 from deepspeech.model.deepspeech2 import DeepSpeech
 from deepspeech.training.trainer import Trainer
-
-# `python -m deepspeech.checkpoint.format` runs a module that this package imports: that is meant so
-warnings.filterwarnings("ignore", "'deepspeech.checkpoint.format' found in sys.modules", RuntimeWarning)
 
 __version__ = "0.1.0"
 __all__ = [

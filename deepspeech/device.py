@@ -8,32 +8,9 @@ import torch
 from tqdm import tqdm
 
 from deepspeech import distributed
-from deepspeech.beam_search.config import InferenceConfig
 from deepspeech.errors import InputError
 
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-def inference_device(cuda: bool) -> torch.device:
-    """The device that was asked for.
-
-    Raises:
-        InputError: CUDA was asked for and there is none.
-    """
-    if cuda and not torch.cuda.is_available():
-        raise InputError("--cuda: no CUDA device can be used here; leave the flag out to run on the CPU")
-    return _device(cuda)
-
-
-def inference_format(config: InferenceConfig, device: torch.device) -> torch.dtype:
-    """The dtype for autocast that was asked for; float32 means no autocast.
-
-    Raises:
-        InputError: Half precision on a CPU.
-    """
-    if config.half and device.type == "cpu":
-        raise InputError("--half: half precision needs --cuda; leave the flag out on the CPU")
-    return number_format("fp16" if config.half else config.precision, device)
 
 
 def training_device(cuda: bool) -> torch.device:

@@ -18,8 +18,7 @@ import soundfile
 import torch
 
 from deepspeech.labels import Labels
-from deepspeech.model.deepspeech2 import DeepSpeech
-from deepspeech.training.config import ModelConfig
+from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"

@@ -6,9 +6,12 @@ import shlex
 import pytest
 
 from deepspeech import cli
-from deepspeech.beam_search.config import EvaluationConfig, InferenceConfig
+from deepspeech.audio.features import FeatureConfig
+from deepspeech.commands.test import EvaluationConfig
+from deepspeech.data.loader import DataConfig
 from deepspeech.errors import InputError
-from deepspeech.training.config import DataConfig, FeatureConfig, ModelConfig
+from deepspeech.inference.factory import InferenceConfig
+from deepspeech.model.deepspeech2 import ModelConfig
 from deepspeech.training.config import TrainingConfig as Training
 
 TRAINING_FLAGS = shlex.split("""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -17,14 +18,82 @@ from torch import Tensor
 
 from deepspeech.audio import loading
 from deepspeech.audio.spec_augment import POLICIES, draw, spec_augment
+from deepspeech.audio.tempo import change_tempo
 from deepspeech.errors import InputError
-from deepspeech.training.config import AugmentConfig
+from deepspeech.options import (
+    LEVEL,
+    NOT_NEGATIVE,
+    PROBABILITY,
+    TEMPO,
+    Options,
+    flag_names,
+    one_of,
+    option,
+)
+
+
+@dataclass(frozen=True)
+class AugmentConfig(Options):
+    """Augmentation of the training data"""
+
+    speed_volume_perturb: bool = option(False, "change tempo (pitch kept) and gain of every utterance")
+    tempo_range: tuple[float, float] = option(
+        (0.85, 1.15), "tempo factors (--speed-volume-perturb)", TEMPO, nargs=2, metavar=("LOW", "HIGH")
+    )
+    gain_range: tuple[float, float] = option(
+        (-6.0, 8.0), "gains in dB (--speed-volume-perturb)", LEVEL, nargs=2, metavar=("LOW", "HIGH")
+    )
+    noise_dir: str | None = option(None, "folder of noise files to mix in, of any rate and length")
+    noise_prob: float = option(0.4, "share of the utterances that get noise", PROBABILITY)
+    noise_min: float = option(0.0, "least amplitude of noise, as a share of the speech's", NOT_NEGATIVE)
+    noise_max: float = option(0.5, "largest amplitude of noise, as a share of the speech's", NOT_NEGATIVE)
+    noise_snr: tuple[float, float] | None = option(
+        None,
+        "signal-to-noise ratios in dB instead of --noise-min and --noise-max",
+        LEVEL,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+    )
+    rir_dir: str | None = option(None, "folder of room impulse responses to reverberate speech with")
+    rir_prob: float = option(0.5, "share of the utterances that are reverberated", PROBABILITY)
+    telephone_prob: float = option(0.0, "share of the utterances that sound as over a telephone", PROBABILITY)
+    spec_augment: str | None = option(
+        None,
+        "mask and warp spectrograms; POLICY is original (the default), or LB, LD, SM or SS of the paper",
+        one_of("original", "LB", "LD", "SM", "SS"),
+        nargs="?",
+        const="original",
+        metavar="POLICY",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ranges = {name: getattr(self, name) for name in ("tempo_range", "gain_range", "noise_snr")}
+        ranges["noise_min"] = (self.noise_min, self.noise_max)
+        for name, limits in ranges.items():
+            if limits and limits[0] > limits[1]:
+                raise self._fault(name, f"the range ends below its beginning, {limits}; swap them")
+        for switch, names in AUGMENT_SWITCHES.items():
+            for name in names:
+                default = type(self).__dataclass_fields__[name].default
+                if not getattr(self, switch) and getattr(self, name) != default:
+                    raise self._fault(name, f"has no effect without --{switch.replace('_', '-')}; add it")
+
+    def _fault(self, name: str, words: str) -> InputError:
+        flag = flag_names(type(self).__dataclass_fields__[name])[0]
+        return InputError(f"{flag} {getattr(self, name)}: {words}")
+
+
+AUGMENT_SWITCHES = {
+    "speed_volume_perturb": ("tempo_range", "gain_range"),
+    "noise_dir": ("noise_prob", "noise_min", "noise_max", "noise_snr"),
+    "rir_dir": ("rir_prob",),
+}
+
 
 SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
 SILENCE = 1e-6  # below this energy (-120 dB of full scale) there is nothing to scale up
 
-HOP, OVERLAP, SEARCH = 0.068, 0.012, 0.015  # seconds, of `change_tempo`; the proportions of sox
-SEARCH_RATE = 8000  # Hz, at which it compares; more takes longer and does not sound better
 TELEPHONE_RATE = 8000  # Hz
 TELEPHONE_BAND = 300, 3400  # Hz
 
@@ -84,39 +153,6 @@ class Augmentation:
         if self.config.noise_snr:
             return decibels(-random.uniform(*self.config.noise_snr))
         return random.uniform(self.config.noise_min, self.config.noise_max)
-
-
-def change_tempo(waveform: np.ndarray, factor: float, sample_rate: int) -> np.ndarray:
-    """Make speech faster (factor above 1) or slower, and keep its pitch.
-
-    WSOLA (Verhelst and Roelands, 1993): the result is made of pieces of the input, each taken
-    near the place that the tempo asks for, where it differs least from what would have followed
-    the piece before; so periods of the voice stay whole.
-
-    Returns:
-        Waveform of ceil(samples / factor) samples.
-    """
-    step = max(1, round(sample_rate / SEARCH_RATE))  # all places are multiples of it
-    hop, overlap, search = (max(1, round(part * sample_rate / step)) for part in (HOP, OVERLAP, SEARCH))
-    length = math.ceil(len(waveform) / factor)
-    padded = np.pad(waveform, (search // 2 * step, (hop + 2 * overlap + search + 1) * step))
-    thin = np.ascontiguousarray(padded[::step])
-    energy = np.cumsum(np.square(thin), dtype=np.float64)
-    starts = np.full(math.ceil(length / (hop * step)), search // 2)
-    for piece in range(1, len(starts)):
-        follows = thin[starts[piece - 1] + hop :][:overlap]
-        low = round(piece * hop * factor)
-        likeness = 2 * np.correlate(thin[low : low + search + overlap - 1], follows)
-        likeness -= energy[low + overlap - 1 :][:search] - energy[low : low + search]
-        starts[piece] = low + likeness.argmax()  # where the squared difference is least
-
-    hop, overlap = hop * step, overlap * step
-    pieces = np.lib.stride_tricks.sliding_window_view(padded, hop + overlap)[starts * step]
-    rise = np.linspace(0, 1, overlap, dtype=np.float32)
-    output = pieces[:, :hop]
-    output[1:, :overlap] *= rise
-    output[1:, :overlap] += pieces[:-1, hop:] * rise[::-1]
-    return output.ravel()[:length]
 
 
 def reverberate(waveform: np.ndarray, response: np.ndarray) -> np.ndarray:

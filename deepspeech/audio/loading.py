@@ -13,6 +13,25 @@ import soxr
 
 from deepspeech.errors import InputError
 
+AUDIO_ENDINGS = frozenset({".wav", ".flac", ".ogg", ".mp3", ".sph"})
+
+
+def find_audio(folder: str | Path) -> list[str]:
+    """The audio files in a folder and all folders below it, by name.
+
+    Raises:
+        InputError: There is no such folder.
+    """
+    if not os.path.isdir(folder):
+        raise InputError(f"{folder}: no such folder; correct the path")
+    return sorted(
+        os.path.join(parent, name)
+        for parent, _, files in os.walk(folder, followlinks=True)
+        for name in files
+        if os.path.splitext(name)[1].lower() in AUDIO_ENDINGS
+    )
+
+
 STREAMED = 0x7FFFF000  # a RIFF size from here on means "unknown": the writer could not seek back
 OGG_PAGE = 65307  # bytes of the largest page (RFC 3533, section 6)
 

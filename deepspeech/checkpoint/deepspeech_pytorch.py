@@ -14,10 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from deepspeech.audio.features import FeatureConfig
 from deepspeech.checkpoint.safe_load import plain
 from deepspeech.checkpoint.validation import OUTPUT, architecture, check_config, check_tensors
 from deepspeech.errors import InputError
-from deepspeech.training.config import FeatureConfig, ModelConfig
+from deepspeech.model.deepspeech2 import ModelConfig
 
 ENGLISH = "_'ABCDEFGHIJKLMNOPQRSTUVWXYZ "  # the original's labels.json
 NOISE = {"noise_dir": None, "noise_prob": 0.4, "noise_levels": (0.0, 0.5)}  # its defaults

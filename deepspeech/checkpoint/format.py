@@ -9,26 +9,21 @@ Files of deepspeech.pytorch are recognised and read as well.
 
 from __future__ import annotations
 
-import argparse
-import contextlib
 import io
-import os
 import re
 import sys
-import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from deepspeech import cli
+from deepspeech.atomic_file import write_atomic
 from deepspeech.checkpoint import deepspeech_pytorch, remote, safe_load
 from deepspeech.checkpoint.validation import check_config, check_tensors
 from deepspeech.errors import InputError
-from deepspeech.model.deepspeech2 import DeepSpeech
-from deepspeech.training.config import ModelConfig
+from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
 
 FORMAT = 1
 NAME = re.compile(r"deepspeech_checkpoint_epoch_(\d+)(?:_iter_(\d+))?\.pth")
@@ -54,54 +49,6 @@ def save_checkpoint(path: str | Path, model: DeepSpeech, training: dict[str, Any
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_atomic(path, buffer.getbuffer())
-
-
-def write_atomic(path: str | Path, data: bytes | memoryview) -> None:
-    """Write a temporary file beside `path`, flush it to the disk, and rename it.
-
-    Raises:
-        InputError: The file cannot be written; one that was there is as it was.
-    """
-    path = Path(path)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with open(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-    except OSError as error:
-        if temporary:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-        raise InputError(
-            f"{path}: cannot write: {error.strerror}; make room or choose another folder "
-            "(files written before are intact)"
-        ) from None
-
-
-def check_writable(folder: str | Path, flag: str) -> None:
-    """Make a folder if need be and see, before any work is done, whether files can be written there.
-
-    Raises:
-        InputError: They cannot; names the flag that gave the folder.
-    """
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise InputError(
-            f"{flag} {folder}: cannot write there: {error.strerror}; choose another folder"
-        ) from None
 
 
 def load_checkpoint(path: str | Path) -> dict[str, Any]:
@@ -197,42 +144,3 @@ def checkpoint_name(epoch: int, iteration: int | None = None) -> str:
     """File name after an epoch, or within it; both count from 1."""
     middle = "" if iteration is None else f"_iter_{iteration}"
     return f"deepspeech_checkpoint_epoch_{epoch}{middle}.pth"
-
-
-def export_v2(path: str | Path, target: str | Path) -> None:
-    """Write a model as a file that deepspeech.pytorch 2.x loads; say what it will do differently.
-
-    Raises:
-        InputError: The model cannot be read, or the file cannot be written.
-    """
-    content = load_checkpoint(path)
-    build_model(content, path)
-    training = None if content["imported"] else content["training"]
-    try:
-        exported = deepspeech_pytorch.export(content["config"], content["state_dict"], training)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{path}: damaged checkpoint: its training state: {error}") from None
-    buffer = io.BytesIO()
-    torch.save(exported, buffer)
-    write_atomic(target, buffer.getbuffer())
-    print(f"{target}: a model of deepspeech.pytorch 2.x")
-    for note in deepspeech_pytorch.caveats(content["config"]):
-        print(f"Note: {note}")
-
-
-def main(argv: Sequence[str] | None = None) -> None:
-    """The command line `python -m deepspeech.checkpoint.format export-v2 MODEL OUT`."""
-    parser = argparse.ArgumentParser(
-        prog="python -m deepspeech.checkpoint.format", description="Convert models."
-    )
-    command = parser.add_subparsers(required=True).add_parser(
-        "export-v2", help="write a model as a file of deepspeech.pytorch 2.x"
-    )
-    command.add_argument("model", metavar="MODEL", help="a model or checkpoint")
-    command.add_argument("out", metavar="OUT", help="the file to write")
-    arguments = parser.parse_args(argv)
-    export_v2(arguments.model, arguments.out)
-
-
-if __name__ == "__main__":
-    cli.run(main)

@@ -14,8 +14,8 @@ from urllib.parse import quote
 
 from tqdm import tqdm
 
+from deepspeech.atomic_file import check_writable
 from deepspeech.checkpoint import remote
-from deepspeech.checkpoint.format import check_writable
 from deepspeech.errors import InputError
 
 ATTEMPTS = 4

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from deepspeech.errors import InputError
-from deepspeech.training.config import ModelConfig
+from deepspeech.model.deepspeech2 import ModelConfig
 
 OUTPUT = "fc.0.module.1.weight"  # (labels, hidden)
 GATES = {4: "lstm", 3: "gru", 1: "rnn"}

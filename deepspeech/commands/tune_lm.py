@@ -20,11 +20,24 @@ from tqdm import tqdm
 
 from deepspeech import cli
 from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
-from deepspeech.beam_search.config import DecoderConfig, TuningConfig
+from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.beam_search.language_model import LanguageModel
 from deepspeech.errors import InputError
 from deepspeech.evaluation.log_probs import SavedOutput
 from deepspeech.evaluation.metrics import ErrorCounts, char_errors, word_errors
+from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
+
+
+@dataclass(frozen=True)
+class TuningConfig(Options):
+    """Tuning"""
+
+    trials: int = option(60, "pairs of alpha and beta to try", POSITIVE)
+    alpha_range: tuple[float, float] = option((0.0, 3.0), "where to look for alpha", nargs=2, metavar="A")
+    beta_range: tuple[float, float] = option((-2.0, 5.0), "where to look for beta", nargs=2, metavar="B")
+    study: str | None = option(None, "SQLite file that keeps the trials; one that exists is gone on with")
+    plot: str | None = option(None, "PNG of the WER over alpha and beta to write")
+    seed: int = option(123456, "seed of the search", NOT_NEGATIVE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -24,7 +24,8 @@ from tqdm import tqdm
 
 from deepspeech.audio import loading
 from deepspeech.corpora import download
-from deepspeech.data.manifest import Utterance, sort, write_manifest
+from deepspeech.corpora.manifest_tools import sort
+from deepspeech.data.manifest import Utterance, write_manifest
 from deepspeech.data.parallel import map_checked, raise_or_tell
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels, UnknownCharacters

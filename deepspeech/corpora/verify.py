@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from deepspeech.audio import loading
+from deepspeech.audio.features import FeatureConfig
 from deepspeech.audio.windowing import Window
 from deepspeech.data.corpus import encode
 from deepspeech.data.manifest import Utterance, read_manifest, read_transcript
 from deepspeech.data.parallel import map_checked
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
-from deepspeech.training.config import FeatureConfig
 
 TOLERANCE = 0.1  # seconds a manifest's duration may be off
 SILENCE = 10 ** (-80 / 20)  # peak amplitude: nothing above -80 dB

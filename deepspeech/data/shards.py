@@ -29,7 +29,8 @@ import numpy as np
 from tqdm import tqdm
 
 from deepspeech.audio import loading
-from deepspeech.data.manifest import AUDIO_ENDINGS, Utterance, read_transcript
+from deepspeech.audio.loading import AUDIO_ENDINGS
+from deepspeech.data.manifest import Utterance, read_transcript
 from deepspeech.data.parallel import map_checked
 from deepspeech.data.ragged import Strings
 from deepspeech.errors import InputError

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -15,13 +14,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from deepspeech import distributed
-from deepspeech.checkpoint.format import write_atomic
+from deepspeech.atomic_file import write_atomic
 from deepspeech.data.batch import Batch
-from deepspeech.data.dataset import AudioDataLoader, SpectrogramDataset
+from deepspeech.data.loader import AudioDataLoader
 from deepspeech.decoding.decoder import Decoder, Hypothesis
-from deepspeech.errors import InputError
 from deepspeech.evaluation.metrics import ErrorCounts, char_errors, word_errors
-from deepspeech.inference.recognizer import Recognizer
 from deepspeech.model.ctc import ctc_losses
 from deepspeech.model.deepspeech2 import DeepSpeech
 
@@ -129,37 +126,6 @@ def evaluate(
         loss=sum(loss for _, loss in ordered) / max(len(ordered), 1),
         unreadable=sum(number for _, number in everyone),
     )
-
-
-def evaluate_streams(
-    recognizer: Recognizer, dataset: SpectrogramDataset, skip_faulty: bool = False, seconds: float = 0.1
-) -> Evaluation:
-    """Transcribe every utterance of a dataset as a stream and compare; without a loss.
-
-    Args:
-        recognizer: Its model must be able to stream.
-        dataset: Without augmentation.
-        skip_faulty: Count utterances that cannot be read instead of raising.
-        seconds: How much of an utterance comes at a time.
-
-    Raises:
-        InputError: The model cannot stream, or an utterance cannot be read.
-    """
-    stream, results, unreadable = recognizer.stream(), [], 0
-    size = int(seconds * stream.sample_rate)
-    for index in tqdm(range(len(dataset)), "Streaming", unit="utterance", leave=False):
-        try:
-            waveform = dataset.corpus.load_audio(index, stream.sample_rate)
-        except InputError:
-            if not skip_faulty:
-                raise
-            unreadable += 1
-            continue
-        for start in range(0, len(waveform), size):
-            stream.feed(waveform[start : start + size])
-        path = dataset.corpus.utterances[index].audio_path
-        results.append(compare(path, dataset.reference(index), " ".join(stream.finish().text.split())))
-    return Evaluation(results, math.nan, unreadable)
 
 
 def compare(audio_path: str, reference: str, hypothesis: str) -> Result:

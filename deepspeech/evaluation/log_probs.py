@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from deepspeech import distributed
-from deepspeech.checkpoint.format import write_atomic
+from deepspeech.atomic_file import write_atomic
 from deepspeech.data.batch import Batch
 from deepspeech.decoding.decoder import Hypothesis
 from deepspeech.errors import InputError

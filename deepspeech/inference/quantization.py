@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from deepspeech.errors import InputError
 from deepspeech.model.deepspeech2 import DeepSpeech
-from deepspeech.model.rnn import Frames, RecurrentLayer, State
+from deepspeech.model.padding import Frames
+from deepspeech.model.rnn import RecurrentLayer, State
 
 
 def quantize(model: DeepSpeech) -> DeepSpeech:

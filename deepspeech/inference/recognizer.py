@@ -12,7 +12,8 @@ from torch import Tensor
 from deepspeech.audio.features import Spectrogram
 from deepspeech.audio.loading import load_audio
 from deepspeech.checkpoint.format import load_model
-from deepspeech.decoding.decoder import Decoder, GreedyDecoder, Hypothesis
+from deepspeech.decoding.decoder import Decoder, Hypothesis
+from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.decoding.word_times import Transcript, find_words, sound_levels
 from deepspeech.inference.stream import Stream
 from deepspeech.model.deepspeech2 import DeepSpeech

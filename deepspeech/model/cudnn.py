@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
 if TYPE_CHECKING:
-    from deepspeech.model.rnn import Frames, State
+    from deepspeech.model.padding import Frames
+    from deepspeech.model.rnn import State
 
 FUNCTIONS = {"LSTM": torch.lstm, "GRU": torch.gru, "RNN_TANH": torch.rnn_tanh}
 Weights = Sequence[Sequence[Tensor]]  # of each direction, in the order of nn.LSTM

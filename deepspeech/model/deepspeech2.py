@@ -2,17 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
+from deepspeech.audio.features import FeatureConfig
 from deepspeech.audio.windowing import Window
+from deepspeech.errors import InputError
 from deepspeech.labels import Labels
-from deepspeech.model.rnn import Frames, MaskedBatchNorm, RecurrentLayer
+from deepspeech.model.batch_norm import MaskedBatchNorm
+from deepspeech.model.padding import Frames
+from deepspeech.model.rnn import RecurrentLayer
 from deepspeech.model.rnn import State as RecurrentState
-from deepspeech.training.config import ModelConfig
+from deepspeech.options import (
+    POSITIVE,
+    Options,
+    one_of,
+    option,
+)
+
+
+@dataclass(frozen=True)
+class ModelConfig(Options):
+    """Model"""
+
+    hidden_size: int = option(1024, "units of a recurrent layer and direction", POSITIVE)
+    hidden_layers: int = option(5, "number of recurrent layers", POSITIVE)
+    rnn_type: str = option("lstm", "recurrent cell", one_of("lstm", "gru", "rnn"))
+    bidirectional: bool = option(True, "read forward only, with a lookahead convolution")
+    lookahead_context: int = option(20, "frames the lookahead convolution sees, its own included", POSITIVE)
+    labels: tuple[str, ...] = ()
+    features: FeatureConfig = FeatureConfig()
+
+    def require_streaming(self) -> None:
+        """Nothing, if the model can read audio as it comes.
+
+        Raises:
+            InputError: It cannot: says why, and what to train.
+        """
+        reasons = ["reads every utterance backwards, too"] if self.bidirectional else []
+        if self.features.normalize != "running":
+            reasons.append("normalises by the statistics of whole utterances")
+        if reasons:
+            raise InputError(
+                f"the model cannot stream: it {' and '.join(reasons)}; "
+                "train one with --no-bidirectional --normalize running"
+            )
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        values = dict(values)
+        values["labels"] = tuple(values["labels"])
+        values["features"] = FeatureConfig.from_dict(values["features"])
+        return super().from_dict(values)
+
 
 CHANNELS = 32
 

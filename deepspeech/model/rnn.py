@@ -3,63 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 
 import torch
 from torch import Tensor, nn
 
-from deepspeech import distributed
 from deepspeech.model import cudnn
+from deepspeech.model.batch_norm import SequenceNorm
 from deepspeech.model.gru import GRUCell, Recurrence, TanhCell, Transposed, advance, project
+from deepspeech.model.padding import Frames
 
 LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 CELLS = {"GRU": GRUCell(), "RNN_TANH": TanhCell()}
 
 State = tuple[Tensor, ...]  # (directions, batch, hidden_size) float32; of LSTM cells there are two
-
-
-class Frames:
-    """Which frames of a padded batch are valid.
-
-    Made once for a batch and shared by its layers.
-
-    Args:
-        lengths: (batch,) int64 valid frames, best on the CPU: then no layer has to wait for a GPU.
-        size: Frames of the padded batch.
-        device: Where that batch is; where the lengths are by default.
-    """
-
-    def __init__(self, lengths: Tensor, size: int, device: torch.device | None = None) -> None:
-        self.lengths, self.size, self.full = lengths, size, all_full(lengths, size)
-        lengths = lengths.to(device or lengths.device, non_blocking=True)
-        time = torch.arange(size, device=lengths.device)
-        self.valid = time < lengths[:, None]  # (batch, frames)
-        self.total = lengths.sum()
-
-    @cached_property
-    def _reverse(self) -> Tensor:
-        """Rows of a (frames, batch) table, every utterance's valid frames reversed."""
-        batch, size = self.valid.shape
-        time, number = (torch.arange(each, device=self.valid.device) for each in (size, batch))
-        reverse = torch.where(self.valid, self.valid.sum(1, keepdim=True) - 1 - time, time)
-        return (reverse.T * batch + number).flatten()
-
-    def clear(self, inputs: Tensor) -> Tensor:
-        """Set everything beyond each utterance's end to zero: (frames, batch, size)."""
-        return inputs if self.full else inputs.masked_fill(~self.valid.T[:, :, None], 0)
-
-    def clear_images(self, inputs: Tensor) -> Tensor:
-        """The same for (batch, channels, bins, frames), in place."""
-        return inputs if self.full else inputs.masked_fill_(~self.valid[:, None, None, :], 0)
-
-    def reversed(self, inputs: Tensor) -> Tensor:
-        """Reverse every utterance in time within its valid frames: (frames, batch, size)."""
-        return inputs.flatten(0, 1).index_select(0, self._reverse).view_as(inputs)
-
-
-def all_full(lengths: Tensor, size: int) -> bool:
-    """Whether no utterance of a batch is padded; False where to know it would mean waiting for a GPU."""
-    return lengths.device.type == "cpu" and bool((lengths == size).all())
 
 
 class RecurrentLayer(nn.Module):
@@ -187,72 +143,3 @@ def stack(tensors: Sequence[Tensor], dim: int = 0) -> Tensor:
 
 
 WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-
-
-class MaskedBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """Batch normalisation whose training statistics see valid frames only, never padding.
-
-    deepspeech.pytorch let padding in, so that statistics depended on how utterances were batched.
-    """
-
-    synchronized = False  # whether training statistics are those of all processes together
-
-    def _check_input_dim(self, inputs: Tensor) -> None:
-        """Any number of dimensions."""
-
-    def forward(self, inputs: Tensor, count: Tensor, channel: int) -> Tensor:
-        """Normalise every channel.
-
-        Args:
-            inputs: Any shape, zero where it is not valid.
-            count: Number of valid values of a channel, a scalar.
-            channel: Dimension of the channels.
-
-        Returns:
-            float32, same shape; where the input is not valid the values mean nothing.
-        """
-        shape = [1] * inputs.dim()
-        shape[channel] = -1
-        inputs = inputs.float()
-        if self.training:
-            mean, variance = self._statistics(inputs, count, channel)
-        else:
-            mean, variance = self.running_mean, self.running_var
-        scale = self.weight * torch.rsqrt(variance + self.eps)
-        shift = self.bias - mean * scale
-        return torch.addcmul(shift.view(shape), inputs, scale.view(shape))
-
-    def _statistics(self, inputs: Tensor, count: Tensor, channel: int) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the valid values, from those of all, where padding adds zeros."""
-        others = [each for each in range(inputs.dim()) if each != channel % inputs.dim()]
-        variance, mean = torch.var_mean(inputs, others, correction=0)
-        values = inputs.numel() / inputs.shape[channel]  # of a channel, padding counted
-        sums = torch.cat([mean * values, (variance + mean.square()) * values, count.view(1)])
-        if self.synchronized:
-            sums = distributed.total(sums)
-        count = sums[-1].clamp(min=1)
-        mean, square = (sums[:-1] / count).chunk(2)
-        variance = (square - mean.square()).clamp(min=0)
-        self._remember(mean.detach(), variance.detach(), count)
-        return mean, variance
-
-    @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-        """Take statistics up for inference, but not those of broken data or of none."""
-        self.num_batches_tracked += 1
-        sound = torch.isfinite(mean + variance).all() & (count > 1)
-        momentum = self.momentum * sound
-        unbiased = variance * (count / (count - 1))
-        for running, value in ((self.running_mean, mean), (self.running_var, unbiased)):
-            running.lerp_(torch.where(sound, value, running), momentum)
-
-
-class SequenceNorm(nn.Module):
-    """Batch normalisation of (frames, batch, size) sequences. State-dict names: `module.*`."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.module = MaskedBatchNorm(size)
-
-    def forward(self, inputs: Tensor, frames: Frames) -> Tensor:
-        return self.module(inputs, frames.total, channel=2)

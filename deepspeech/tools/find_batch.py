@@ -18,12 +18,11 @@ import torch
 from tqdm import tqdm
 
 from deepspeech.data.batch import Batch
-from deepspeech.data.dataset import AudioDataLoader
-from deepspeech.data.loader import DeviceFeatures
+from deepspeech.data.loader import AudioDataLoader, DeviceFeatures
 from deepspeech.device import keep_freed_memory
 from deepspeech.errors import InputError
-from deepspeech.model.deepspeech2 import DeepSpeech
-from deepspeech.training.config import ModelConfig, TrainingConfig
+from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
+from deepspeech.training.config import TrainingConfig
 from deepspeech.training.train_step import TrainingStep
 
 GIB = 2**30

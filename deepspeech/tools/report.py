@@ -17,8 +17,8 @@ import numpy as np
 from torch import Tensor
 
 from deepspeech import distributed
+from deepspeech.atomic_file import write_atomic
 from deepspeech.audio.loading import load_audio
-from deepspeech.checkpoint.format import write_atomic
 from deepspeech.data.batch import Batch
 from deepspeech.data.dataset import SpectrogramDataset
 from deepspeech.decoding.decoder import Hypothesis

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepspeech.checkpoint.format import write_atomic
+from deepspeech.atomic_file import write_atomic
 from deepspeech.errors import InputError
 
 if TYPE_CHECKING:

@@ -11,14 +11,16 @@ from typing import Any
 from tqdm import tqdm
 
 from deepspeech import distributed
+from deepspeech.audio.features import FeatureConfig
 from deepspeech.checkpoint.format import build_model, in_order, load_checkpoint
 from deepspeech.checkpoint.save_folder import SaveFolder
 from deepspeech.cli import Arguments
+from deepspeech.data.loader import DataConfig
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
-from deepspeech.model.deepspeech2 import DeepSpeech
+from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
 from deepspeech.options import flag_names
-from deepspeech.training.config import DataConfig, FeatureConfig, ModelConfig, TrainingConfig
+from deepspeech.training.config import TrainingConfig
 from deepspeech.training.optimizer import load_memory
 from deepspeech.training.progress import Progress
 from deepspeech.training.trainer import Trainer

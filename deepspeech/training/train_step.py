@@ -13,9 +13,9 @@ from torch.profiler import record_function
 from deepspeech import distributed
 from deepspeech.data.batch import Batch
 from deepspeech.device import number_format
+from deepspeech.model.batch_norm import MaskedBatchNorm
 from deepspeech.model.ctc import ctc_losses
 from deepspeech.model.deepspeech2 import DeepSpeech
-from deepspeech.model.rnn import MaskedBatchNorm
 from deepspeech.training.config import TrainingConfig
 from deepspeech.training.optimizer import make_optimizer
 

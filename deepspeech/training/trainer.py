@@ -19,8 +19,8 @@ from deepspeech import distributed
 from deepspeech.checkpoint.format import checkpoint_name, in_order, save_checkpoint
 from deepspeech.checkpoint.save_folder import SaveFolder
 from deepspeech.data.batch import Batch
-from deepspeech.data.dataset import AudioDataLoader
-from deepspeech.decoding.decoder import GreedyDecoder
+from deepspeech.data.loader import AudioDataLoader
+from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.errors import DivergedError, InputError, UnreadableError
 from deepspeech.evaluation.evaluate import Evaluation, evaluate
 from deepspeech.model.ctc import too_short

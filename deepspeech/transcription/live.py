@@ -15,12 +15,35 @@ from typing import BinaryIO, TextIO
 import numpy as np
 
 from deepspeech.audio.loading import stream_audio
-from deepspeech.beam_search.config import StreamConfig
 from deepspeech.decoding.decoder import Hypothesis, Partial
 from deepspeech.errors import InputError
 from deepspeech.inference.recognizer import Recognizer
 from deepspeech.inference.stream import Stream
+from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, flag_names, option
 from deepspeech.transcription.pipe import BLOCK, Encoding, read_pipe
+
+
+@dataclass(frozen=True)
+class StreamConfig(Options):
+    """Streaming"""
+
+    stream: bool = option(
+        False, "transcribe one file as it comes, telling the text so far; - reads from a pipe"
+    )
+    sample_rate: int = option(
+        16000, "of raw samples from a pipe, in Hz; a WAV header tells its own", POSITIVE
+    )
+    channels: int = option(1, "of raw samples from a pipe, which are 16-bit, little-endian", POSITIVE)
+    real_time: bool = option(False, "read a file no faster than it was spoken")
+    end_silence: float = option(1.0, "seconds without speech that end an utterance; 0: never", NOT_NEGATIVE)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("sample_rate", "channels", "real_time", "end_silence"):
+            entry = type(self).__dataclass_fields__[name]
+            if not self.stream and getattr(self, name) != entry.default:
+                raise InputError(f"{flag_names(entry)[0]}: has no effect without --stream; add it")
+
 
 Blocks = Iterator[tuple[np.ndarray, int]]  # waveforms (samples,) with their sample rates in Hz
 

@@ -2,23 +2,59 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 from torch.utils.data import DataLoader, Dataset
 from tqdm import tqdm
 
-from deepspeech.audio.loading import duration, load_audio
-from deepspeech.beam_search.config import RecordingsConfig
-from deepspeech.data.dataset import BucketingSampler, ignore_signals
-from deepspeech.data.manifest import find_audio, read_manifest
+from deepspeech.audio.loading import duration, find_audio, load_audio
+from deepspeech.data.loader import ignore_signals
+from deepspeech.data.manifest import read_manifest
 from deepspeech.data.parallel import THREADS
+from deepspeech.data.sampler import BucketingSampler
 from deepspeech.decoding.word_times import Transcript
 from deepspeech.errors import InputError
 from deepspeech.inference.long_form import transcribe_long
 from deepspeech.inference.recognizer import Recognizer
+from deepspeech.options import CHUNK, NOT_NEGATIVE, POSITIVE, Options, option
+
+
+@dataclass(frozen=True)
+class RecordingsConfig(Options):
+    """Recordings"""
+
+    manifest: str | None = option(None, "CSV of audio,transcript[,seconds] whose audio to transcribe")
+    folder: str | None = option(None, "folder whose audio files to transcribe, with all folders below it")
+    output: str | None = option(
+        None, "folder for one file of results per recording; those that are there already are not made again"
+    )
+    chunk_seconds: float | None = option(
+        None,
+        "cut longer recordings into segments of at most this length, at silences where there are any; "
+        "0: never cut (default: 20 for recordings of more than a minute, shorter ones are not cut)",
+        CHUNK,
+        metavar="SECONDS",
+    )
+    batch_seconds: float = option(80.0, "audio computed at a time, padding included", POSITIVE)
+    num_workers: int = option(2, "processes that read the audio of many files; 0: none", NOT_NEGATIVE)
+
+    @property
+    def whole_seconds(self) -> float:
+        """Recordings up to this length are not cut."""
+        if self.chunk_seconds is None:
+            return 60.0
+        return self.chunk_seconds or math.inf
+
+    @property
+    def segment_seconds(self) -> float:
+        """How long segments of those that are cut may be."""
+        return self.chunk_seconds or 20.0
+
 
 WINDOW = 512  # recordings that are put into batches together
 

@@ -12,14 +12,43 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-from deepspeech.beam_search.config import TranscriptConfig
-from deepspeech.checkpoint.format import check_writable, write_atomic
-from deepspeech.decoding.decoder import description
+from deepspeech.atomic_file import check_writable, write_atomic
+from deepspeech.beam_search.config import DecoderConfig
+from deepspeech.decoding.decoder import Decoder
 from deepspeech.errors import InputError
 from deepspeech.inference.joining import joined
 from deepspeech.inference.recognizer import Recognizer
+from deepspeech.options import Options, one_of, option
 from deepspeech.transcription import formats
 from deepspeech.transcription.recordings import Parts
+
+
+@dataclass(frozen=True)
+class TranscriptConfig(Options):
+    """Output"""
+
+    format: str = option(
+        "json",
+        "json (a document a line), text, subtitles (srt, vtt) or NIST's time-marked words (ctm)",
+        one_of("json", "text", "srt", "vtt", "ctm"),
+    )
+    offsets: bool = option(False, "tell where each character begins, in output frames and seconds")
+    words: bool = option(False, "tell the start, end and confidence of each word")
+    align: str | None = option(
+        None, "file with the transcript of the audio: tell its times instead of transcribing"
+    )
+
+
+def description(decoder: Decoder) -> dict[str, dict[str, Any]]:
+    """What deepspeech.pytorch's transcripts say of the decoder and its language model."""
+    config = getattr(decoder, "config", DecoderConfig())
+    lm = config.lm_path is not None
+    weights = {"alpha": config.alpha if lm else None, "beta": config.beta if lm else None}
+    return {
+        "language_model": {"name": os.path.basename(config.lm_path) if lm else None},
+        "decoder": {"lm": lm, **weights, "type": config.decoder},
+    }
+
 
 SUBTITLES = {"srt": formats.srt, "vtt": formats.vtt}
 

@@ -12,12 +12,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import train
 from deepspeech.audio.augment import (
     Augmentation,
+    AugmentConfig,
     add_noise,
     audio_files,
-    change_tempo,
     limit,
     read_noise,
     reverberate,
@@ -26,14 +25,18 @@ from deepspeech.audio.augment import (
 )
 from deepspeech.audio.features import Spectrogram
 from deepspeech.audio.loading import load_audio
+from deepspeech.audio.tempo import change_tempo
 from deepspeech.checkpoint.format import checkpoints, load_model
+from deepspeech.commands import train
 from deepspeech.data.corpus import Corpus, load_corpus
-from deepspeech.data.dataset import AudioDataLoader, BucketingSampler, SpectrogramDataset
-from deepspeech.decoding.decoder import GreedyDecoder
+from deepspeech.data.dataset import SpectrogramDataset
+from deepspeech.data.loader import AudioDataLoader, DataConfig
+from deepspeech.data.sampler import BucketingSampler
+from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.errors import InputError
 from deepspeech.evaluation.evaluate import evaluate
 from deepspeech.labels import Labels
-from deepspeech.training.config import AugmentConfig, DataConfig, TrainingConfig
+from deepspeech.training.config import TrainingConfig
 from tests.conftest import load_script
 
 RATE = 16000  # Hz

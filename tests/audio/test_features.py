@@ -12,13 +12,13 @@ from deepspeech.audio.features import (
     PRIOR_DEVIATION,
     PRIOR_FRAMES,
     PRIOR_MEAN,
+    FeatureConfig,
     Spectrogram,
     normalize,
     normalize_running,
 )
 from deepspeech.audio.loading import load_audio
 from deepspeech.errors import InputError
-from deepspeech.training.config import FeatureConfig
 
 LENGTHS = st.lists(st.integers(1, 3000), min_size=1, max_size=5)
 

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepspeech.audio.augment import AugmentConfig
 from deepspeech.audio.spec_augment import POLICIES, Policy, apply, draw, spec_augment, time_warp
-from deepspeech.training.config import AugmentConfig
 
 
 def ramp(bins: int, frames: int) -> torch.Tensor:

@@ -17,8 +17,9 @@ from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.beam_search.hot_words import HotWords
 from deepspeech.beam_search.language_model import LanguageModel
 from deepspeech.beam_search.stream import cut_off
-from deepspeech.decoding.decoder import GreedyDecoder, make_decoder
+from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.errors import InputError
+from deepspeech.inference.factory import make_decoder
 from deepspeech.labels import Labels
 
 kenlm = pytest.importorskip("kenlm")  # no wheels for every version of Python

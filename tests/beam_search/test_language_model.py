@@ -8,8 +8,8 @@ import pytest
 
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.beam_search.language_model import LN10, LanguageModel, vocabulary
-from deepspeech.decoding.decoder import make_decoder
 from deepspeech.errors import InputError
+from deepspeech.inference.factory import make_decoder
 from deepspeech.labels import Labels
 from tests.conftest import run_script
 

@@ -17,10 +17,10 @@ from torch import nn
 from torch.nn import functional
 
 from deepspeech import Recognizer, load_model
-from deepspeech.audio.features import Spectrogram
-from deepspeech.checkpoint.format import load_checkpoint, main, save_checkpoint
+from deepspeech.audio.features import FeatureConfig, Spectrogram
+from deepspeech.checkpoint.format import load_checkpoint, save_checkpoint
+from deepspeech.commands.export import main
 from deepspeech.errors import InputError
-from deepspeech.training.config import FeatureConfig
 from tests.conftest import SHARED, load_script, tiny_model
 
 REFERENCES = sorted((SHARED / "reference").glob("*.pth"))

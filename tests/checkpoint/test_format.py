@@ -8,13 +8,8 @@ import pytest
 import torch
 
 from deepspeech import load_model
-from deepspeech.checkpoint.format import (
-    checkpoint_name,
-    checkpoints,
-    load_checkpoint,
-    save_checkpoint,
-    write_atomic,
-)
+from deepspeech.atomic_file import write_atomic
+from deepspeech.checkpoint.format import checkpoint_name, checkpoints, load_checkpoint, save_checkpoint
 from deepspeech.errors import InputError
 from tests.conftest import tiny_model
 

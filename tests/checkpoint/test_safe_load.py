@@ -15,7 +15,9 @@ from torch import Tensor
 
 from deepspeech.checkpoint.format import build_model, load_checkpoint, save_checkpoint
 from deepspeech.data.corpus import load_corpus
-from deepspeech.data.dataset import AudioDataLoader, BucketingSampler, SpectrogramDataset
+from deepspeech.data.dataset import SpectrogramDataset
+from deepspeech.data.loader import AudioDataLoader
+from deepspeech.data.sampler import BucketingSampler
 from deepspeech.errors import InputError
 from deepspeech.training.config import TrainingConfig
 from deepspeech.training.trainer import Trainer

@@ -16,7 +16,9 @@ from deepspeech.checkpoint.format import in_order, load_checkpoint, save_checkpo
 from deepspeech.checkpoint.remote import is_url, open_url
 from deepspeech.checkpoint.save_folder import SaveFolder
 from deepspeech.data.corpus import load_corpus
-from deepspeech.data.dataset import AudioDataLoader, BucketingSampler, SpectrogramDataset
+from deepspeech.data.dataset import SpectrogramDataset
+from deepspeech.data.loader import AudioDataLoader
+from deepspeech.data.sampler import BucketingSampler
 from deepspeech.errors import InputError
 from deepspeech.training.config import TrainingConfig
 from deepspeech.training.trainer import Trainer

@@ -5,9 +5,14 @@ from __future__ import annotations
 import pytest
 
 from deepspeech import cli
-from deepspeech.beam_search.config import DecoderConfig, EvaluationConfig, InferenceConfig
+from deepspeech.audio.features import FeatureConfig
+from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.commands.deprecated_flags import FLAGS, add_flags
-from deepspeech.training.config import DataConfig, FeatureConfig, ModelConfig, TrainingConfig
+from deepspeech.commands.test import EvaluationConfig
+from deepspeech.data.loader import DataConfig
+from deepspeech.inference.factory import InferenceConfig
+from deepspeech.model.deepspeech2 import ModelConfig
+from deepspeech.training.config import TrainingConfig
 
 TRAIN = """
 --train-manifest data/train_manifest.csv --val-manifest data/val_manifest.csv --sample-rate 16000

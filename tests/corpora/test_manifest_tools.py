@@ -10,16 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data import build_manifest, merge_manifests, split_manifest, verify_manifest
-from deepspeech.data.manifest import (
-    Utterance,
-    build,
-    merge,
-    prune,
-    read_manifest,
-    speaker_folder,
-    split,
-    write_manifest,
-)
+from deepspeech.corpora.manifest_tools import build, merge, prune, speaker_folder, split
+from deepspeech.data.manifest import Utterance, read_manifest, write_manifest
 from deepspeech.errors import InputError
 
 RATE = 8000
@@ -241,11 +233,10 @@ def test_verify_finds_every_fault_with_its_line(tmp_path, capsys):
 def test_verify_agrees_with_the_network_about_frames():
     import torch
 
-    from deepspeech.audio.features import Spectrogram
+    from deepspeech.audio.features import FeatureConfig, Spectrogram
     from deepspeech.corpora.verify import output_frames
     from deepspeech.labels import Labels
-    from deepspeech.model.deepspeech2 import DeepSpeech
-    from deepspeech.training.config import FeatureConfig, ModelConfig
+    from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
 
     features = FeatureConfig(sample_rate=RATE)
     labels = Labels.load(LABELS).characters

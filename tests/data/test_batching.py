@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepspeech.data.dataset import BucketingSampler
+from deepspeech.data.sampler import BucketingSampler
 
 DURATIONS = st.lists(st.floats(0.1, 20), min_size=1, max_size=80)
 

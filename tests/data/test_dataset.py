@@ -14,12 +14,9 @@ from deepspeech.audio.features import Spectrogram
 from deepspeech.audio.loading import load_audio
 from deepspeech.data.batch import FRAME_STEP, collate
 from deepspeech.data.corpus import load_corpus
-from deepspeech.data.dataset import (
-    LIKE_LENGTH,
-    AudioDataLoader,
-    BucketingSampler,
-    SpectrogramDataset,
-)
+from deepspeech.data.dataset import SpectrogramDataset
+from deepspeech.data.loader import AudioDataLoader
+from deepspeech.data.sampler import LIKE_LENGTH, BucketingSampler
 from deepspeech.errors import InputError
 from tests.conftest import write_rows
 

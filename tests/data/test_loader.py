@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from deepspeech.audio.augment import Augmentation
+from deepspeech.audio.augment import Augmentation, AugmentConfig
 from deepspeech.checkpoint.format import load_checkpoint
 from deepspeech.data.corpus import load_corpus
-from deepspeech.data.dataset import AudioDataLoader, BucketingSampler, SpectrogramDataset
-from deepspeech.training.config import AugmentConfig, TrainingConfig
+from deepspeech.data.dataset import SpectrogramDataset
+from deepspeech.data.loader import AudioDataLoader
+from deepspeech.data.sampler import BucketingSampler
+from deepspeech.training.config import TrainingConfig
 from deepspeech.training.train_step import TrainingStep
 from tests.conftest import TinyCorpus, load_script, tiny_model
 

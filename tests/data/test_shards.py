@@ -12,12 +12,15 @@ import soundfile
 import torch
 import webdataset
 
-import test as test_script
-import train
 from data import make_shards
+from deepspeech.commands import test as test_script
+from deepspeech.commands import train
+from deepspeech.corpora.manifest_tools import build
 from deepspeech.data.corpus import load_corpus
-from deepspeech.data.dataset import AudioDataLoader, BucketingSampler, SpectrogramDataset
-from deepspeech.data.manifest import build, write_manifest
+from deepspeech.data.dataset import SpectrogramDataset
+from deepspeech.data.loader import AudioDataLoader
+from deepspeech.data.manifest import write_manifest
+from deepspeech.data.sampler import BucketingSampler
 from deepspeech.data.shards import expand, index_path
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels

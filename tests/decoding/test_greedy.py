@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepspeech.decoding.decoder import GreedyDecoder
+from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.labels import Labels
 
 ALPHABETS = [["_", "A", "B", " "], ["A", "B", "_", " "], ["A", " ", "B", "_"]]

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from deepspeech.beam_search.config import DecoderConfig
-from deepspeech.decoding.decoder import GreedyDecoder, Hypothesis, make_decoder
+from deepspeech.decoding.decoder import Hypothesis
+from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.decoding.word_times import Word, confidences, find_pauses, find_words, sound_levels
+from deepspeech.inference.factory import make_decoder
 from deepspeech.labels import Labels
 
 LABELS = Labels(["_", "A", "B", " "])

@@ -6,8 +6,10 @@ import pytest
 import torch
 
 from deepspeech.data.corpus import load_corpus
-from deepspeech.data.dataset import AudioDataLoader, BucketingSampler, SpectrogramDataset
-from deepspeech.decoding.decoder import GreedyDecoder
+from deepspeech.data.dataset import SpectrogramDataset
+from deepspeech.data.loader import AudioDataLoader
+from deepspeech.data.sampler import BucketingSampler
+from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.evaluation.evaluate import Evaluation, compare, evaluate
 from deepspeech.evaluation.metrics import char_errors, word_errors
 from tests.conftest import write_rows

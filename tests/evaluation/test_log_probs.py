@@ -6,7 +6,7 @@ import torch
 
 from deepspeech.checkpoint.format import save_checkpoint
 from deepspeech.data.corpus import load_corpus
-from deepspeech.decoding.decoder import GreedyDecoder
+from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.errors import InputError
 from deepspeech.evaluation.log_probs import SavedOutput
 from tests.conftest import load_script

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 
 from deepspeech.audio.windowing import Window
 from deepspeech.beam_search.config import DecoderConfig
-from deepspeech.decoding.decoder import make_decoder
 from deepspeech.errors import InputError
+from deepspeech.inference.factory import make_decoder
 from deepspeech.inference.joining import joined
 from deepspeech.inference.long_form import batches, transcribe_long
 from deepspeech.inference.recognizer import Recognizer
 from deepspeech.inference.segmenter import Segment
 from deepspeech.labels import Labels
-from deepspeech.training.config import ModelConfig
+from deepspeech.model.deepspeech2 import ModelConfig
 
 RATE = 16000
 LABELS = Labels(["_", "A", "B", "C", "D", "E", "F", " "])

@@ -6,10 +6,10 @@ import io
 import pytest
 import torch
 
+from deepspeech.audio.features import FeatureConfig
 from deepspeech.errors import InputError
 from deepspeech.inference.quantization import quantize
-from deepspeech.model.deepspeech2 import DeepSpeech
-from deepspeech.training.config import FeatureConfig, ModelConfig
+from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
 
 
 def make_model(rnn_type: str, bidirectional: bool = True) -> DeepSpeech:

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepspeech import Recognizer, load_model
+from deepspeech.audio.features import FeatureConfig
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.beam_search.stream import COMMIT, HORIZON
-from deepspeech.decoding.decoder import make_decoder
 from deepspeech.errors import InputError
-from deepspeech.training.config import FeatureConfig
+from deepspeech.inference.factory import make_decoder
 from tests.conftest import load_script, tiny_model
 
 RUNNING = FeatureConfig(normalize="running")

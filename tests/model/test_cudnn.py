@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepspeech.model.cudnn import VARIANTS
-from deepspeech.model.rnn import LAYERS, Frames, RecurrentLayer
+from deepspeech.model.padding import Frames
+from deepspeech.model.rnn import LAYERS, RecurrentLayer
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

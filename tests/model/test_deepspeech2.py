@@ -5,8 +5,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepspeech.audio.features import FeatureConfig
 from deepspeech.model.deepspeech2 import Lookahead
-from deepspeech.training.config import FeatureConfig
 from tests.conftest import tiny_model
 
 CELLS = ["lstm", "gru", "rnn"]

@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from deepspeech.model.rnn import Frames, MaskedBatchNorm, RecurrentLayer
+from deepspeech.model.batch_norm import MaskedBatchNorm
+from deepspeech.model.padding import Frames
+from deepspeech.model.rnn import RecurrentLayer
 
 CELLS = ["lstm", "gru", "rnn"]
 LENGTHS = st.lists(st.integers(1, 12), min_size=1, max_size=5)

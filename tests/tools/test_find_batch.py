@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepspeech.errors import InputError
+from deepspeech.model.deepspeech2 import ModelConfig
 from deepspeech.tools.find_batch import Setting, Trials, find_batch, largest
-from deepspeech.training.config import ModelConfig, TrainingConfig
+from deepspeech.training.config import TrainingConfig
 from tests.conftest import load_script
 
 GIB = 2**30

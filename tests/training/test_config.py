@@ -2,8 +2,11 @@
 
 import pytest
 
+from deepspeech.audio.features import FeatureConfig
+from deepspeech.data.loader import DataConfig
 from deepspeech.errors import InputError
-from deepspeech.training.config import DataConfig, FeatureConfig, ModelConfig, TrainingConfig
+from deepspeech.model.deepspeech2 import ModelConfig
+from deepspeech.training.config import TrainingConfig
 
 
 def test_defaults_are_those_of_the_paper_and_of_deepspeech_pytorch():

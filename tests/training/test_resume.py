@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from deepspeech import load_model
-from deepspeech.checkpoint.format import export_v2, load_checkpoint, save_checkpoint
+from deepspeech.checkpoint.format import load_checkpoint, save_checkpoint
+from deepspeech.commands.export import export_v2
 from deepspeech.errors import InputError
 from tests.conftest import load_script, tiny_model
 

@@ -9,8 +9,10 @@ import torch
 from deepspeech import load_model
 from deepspeech.checkpoint.format import checkpoints, load_checkpoint
 from deepspeech.data.corpus import load_corpus
-from deepspeech.data.dataset import AudioDataLoader, BucketingSampler, SpectrogramDataset
-from deepspeech.decoding.decoder import GreedyDecoder
+from deepspeech.data.dataset import SpectrogramDataset
+from deepspeech.data.loader import AudioDataLoader
+from deepspeech.data.sampler import BucketingSampler
+from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.errors import InputError
 from deepspeech.evaluation.evaluate import evaluate
 from deepspeech.training.config import TrainingConfig

@@ -1,0 +1,58 @@
+"""Write_atomic, check_writable."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from deepspeech.errors import InputError
+
+
+def write_atomic(path: str | Path, data: bytes | memoryview) -> None:
+    """Write a temporary file beside `path`, flush it to the disk, and rename it.
+
+    Raises:
+        InputError: The file cannot be written; one that was there is as it was.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        with open(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        if temporary:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        raise InputError(
+            f"{path}: cannot write: {error.strerror}; make room or choose another folder "
+            "(files written before are intact)"
+        ) from None
+
+
+def check_writable(folder: str | Path, flag: str) -> None:
+    """Make a folder if need be and see, before any work is done, whether files can be written there.
+
+    Raises:
+        InputError: They cannot; names the flag that gave the folder.
+    """
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{flag} {folder}: cannot write there: {error.strerror}; choose another folder"
+        ) from None

@@ -1,0 +1,132 @@
+"""Train a Deep Speech 2 model from manifest CSVs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from deepspeech import cli, distributed
+from deepspeech.audio.augment import Augmentation, AugmentConfig
+from deepspeech.audio.features import FeatureConfig
+from deepspeech.checkpoint.save_folder import SaveFolder
+from deepspeech.commands import deprecated_flags
+from deepspeech.data.corpus import load_corpus
+from deepspeech.data.dataset import SpectrogramDataset
+from deepspeech.data.loader import AudioDataLoader, DataConfig
+from deepspeech.data.sampler import BucketingSampler
+from deepspeech.device import keep_freed_memory, training_device
+from deepspeech.errors import InputError
+from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
+from deepspeech.options import (
+    NOT_NEGATIVE,
+    POSITIVE,
+    Options,
+    option,
+)
+from deepspeech.tools.find_batch import suggest_batch
+from deepspeech.tools.profiling import profile
+from deepspeech.training.config import TrainingConfig
+from deepspeech.training.history import FIGURE
+from deepspeech.training.resume import starting_point
+from deepspeech.training.signals import Interrupted
+from deepspeech.training.trainer import Trainer
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    distributed.join()
+    groups = DataConfig, AugmentConfig, FeatureConfig, ModelConfig, TrainingConfig, MeasureConfig
+    arguments = cli.parse(argv, __doc__, *groups, extend=deprecated_flags.add_flags)
+    data, training = arguments.make(DataConfig), arguments.make(TrainingConfig)
+    measure = arguments.make(MeasureConfig)
+    if distributed.size() > 1 and (measure.find_batch or measure.profile):
+        raise InputError("--find-batch and --profile measure one process: run them without torchrun")
+    distributed.on_first(SaveFolder(training.save_folder).open)
+    device = training_device(training.cuda)
+    torch.manual_seed(training.seed)
+    keep_freed_memory()
+
+    start = distributed.on_first(lambda: starting_point(arguments))
+    sample_rate = start.model.config.features.sample_rate
+    augment = Augmentation(arguments.make(AugmentConfig), sample_rate, training.seed)
+    loaders = [
+        make_loader(data.train_manifest, start.model, data, training, device, augment),
+        make_loader(data.val_manifest, start.model, data, training, device),
+    ]
+    if measure.find_batch:
+        print(suggest_batch(loaders[0], start.model.config, training, measure.memory_limit))
+        return 0
+    trainer = Trainer(start.model.to(device), *loaders, training, start.new_layers)
+    start.restore(trainer)
+    size = sum(weights.numel() for weights in start.model.parameters())
+    processes = f"{distributed.size()} processes, " if distributed.size() > 1 else ""
+    distributed.tell(f"{size:,} weights on {processes}{device}, {trainer.step.dtype}")
+    if measure.profile:
+        distributed.tell(profile(trainer, measure.profile))
+        return 0
+    try:
+        history = trainer.fit()
+    except Interrupted as stop:
+        text = str(stop)
+        distributed.on_first(lambda: print(text, file=sys.stderr, flush=True))
+        return 128 + stop.signal_number
+    if history.rows:
+        best = min(history.rows, key=lambda row: row.wer)
+        model, curves = map(trainer.folder.describe, (training.best_val_model_name, FIGURE))
+        distributed.tell(
+            f"Best: epoch {best.epoch}, WER {100 * best.wer:.2f} %, CER {100 * best.cer:.2f} %, "
+            f"model {model}, curves {curves}"
+        )
+    return 0
+
+
+def make_loader(
+    path: str,
+    model: DeepSpeech,
+    data: DataConfig,
+    training: TrainingConfig,
+    device: torch.device,
+    augment: Augmentation | None = None,
+) -> AudioDataLoader:
+    """Check a manifest and serve it: for training with an augmentation, else for validation."""
+    shuffle = augment is not None
+    corpus = distributed.on_first(
+        lambda: load_corpus(
+            path, model.labels, data.unknown_characters, allow_empty=not shuffle, skip_faulty=data.skip_faulty
+        )
+    )
+    waveforms = device.type == "cuda" if data.features_on_device is None else data.features_on_device
+    dataset = SpectrogramDataset(corpus, model.labels, model.config.features, augment, waveforms)
+    sampler = BucketingSampler(
+        corpus.durations,
+        data.batch_size,
+        shuffle,
+        sorta_grad=data.sorta_grad,
+        seed=training.seed,
+        num_replicas=distributed.size(),
+        rank=distributed.rank(),
+        batch_seconds=data.batch_seconds,
+    )
+    return AudioDataLoader(dataset, sampler, data.num_workers, data.skip_faulty, device)
+
+
+@dataclass(frozen=True)
+class MeasureConfig(Options):
+    """Measuring, instead of training"""
+
+    find_batch: bool = option(False, "find the largest --batch-seconds that fits into memory, and exit")
+    memory_limit: float | None = option(
+        None, "memory of --find-batch in GiB (default: nine tenths of what is free)", POSITIVE, metavar="GIB"
+    )
+    profile: int = option(
+        0, "write a trace of N training steps and a summary, and exit", NOT_NEGATIVE, metavar="N"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.memory_limit and not self.find_batch:
+            raise InputError(
+                f"--memory-limit {self.memory_limit}: has no effect without --find-batch; add it"
+            )

@@ -1,0 +1,100 @@
+"""Write down the speech of audio files: as JSON, text, subtitles or time-marked words.
+
+A file that cannot be read is reported, the others are transcribed, and the status is 1.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tqdm import tqdm
+
+from deepspeech import cli
+from deepspeech.beam_search.config import DecoderConfig
+from deepspeech.checkpoint.format import load_model
+from deepspeech.data.manifest import read_transcript
+from deepspeech.decoding.alignment import ForcedAligner
+from deepspeech.errors import InputError
+from deepspeech.inference.factory import InferenceConfig, inference_device, inference_format, make_decoder
+from deepspeech.inference.quantization import quantize
+from deepspeech.inference.recognizer import Recognizer
+from deepspeech.transcription.live import StreamConfig, transcribe_live
+from deepspeech.transcription.recordings import RecordingsConfig, find_recordings, transcribe_recordings
+from deepspeech.transcription.writers import SUBTITLES, InOrder, Renderer, ResultFiles, TranscriptConfig
+
+NAME = os.path.basename(__file__)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    groups = RecordingsConfig, TranscriptConfig, StreamConfig, InferenceConfig, DecoderConfig
+    arguments = cli.parse(argv, __doc__.splitlines()[0], *groups, extend=add_arguments)
+    recordings, output, streaming, inference, decoding = map(arguments.make, groups)
+    named = [*arguments.values.get("files", ()), *arguments.values.get("audio_path", ())]
+    files, faults = find_recordings(named, recordings)
+    asked = (recordings, output) != (RecordingsConfig(), TranscriptConfig())
+    if streaming.stream and (len(named) != 1 or asked):
+        raise InputError(
+            "--stream: transcribes one file, to its own lines of text; leave out what asks for more"
+        )
+    if len(files) > 1 and (output.align or (output.format in SUBTITLES and not recordings.output)):
+        flag = "--align" if output.align else f"--format {output.format}"
+        remedy = "" if output.align else ", or name a folder with --output"
+        raise InputError(f"{flag}: {len(files)} audio files; give one at a time{remedy}")
+    device = inference_device(inference.cuda)
+    model = load_model(inference.model_path, device)
+    if output.align:
+        decoder = ForcedAligner(model.labels, read_transcript(output.align))
+        recordings = replace(recordings, chunk_seconds=0.0)  # no part of the transcript fits a segment
+    else:
+        decoder = make_decoder(decoding, model.labels)
+    if inference.int8:
+        quantize(model)
+    recognizer = Recognizer(model, decoder, inference_format(inference, device))
+    if streaming.stream:
+        transcribe_live(recognizer, files[0], streaming)
+        return 0
+    for fault in faults:
+        note(f"{NAME}: error: {fault}")
+    render = Renderer(recognizer, output, inference.model_path, scores=decoding.top_paths > 1)
+    complete = transcribe_files(recognizer, files, recordings, output, render)
+    return int(bool(faults) or not complete)
+
+
+def transcribe_files(
+    recognizer: Recognizer,
+    files: Sequence[str],
+    recordings: RecordingsConfig,
+    output: TranscriptConfig,
+    render: Renderer,
+) -> bool:
+    """Write the transcripts of files; those that cannot be read are told. Returns whether all could."""
+    complete = True
+    if recordings.output:
+        sink = ResultFiles(recordings.output, "txt" if output.format == "text" else output.format)
+        named, files = files, sink.missing(files)
+        if done := len(named) - len(files):
+            note(f"{done} of {len(named)} recordings have their results in {recordings.output} already")
+    else:
+        sink = InOrder(files, sys.stdout)
+    # Text comes word by word: on a terminal, a bar would stand in the middle of its line
+    progress = bool(recordings.output) or output.format != "text" or not sys.stdout.isatty()
+    for file, parts in transcribe_recordings(recognizer, files, recordings, render.timed, progress):
+        try:
+            sink.write(file, render(file, parts))
+        except InputError as fault:
+            note(f"{NAME}: error: {fault}")
+            complete = False
+    return complete
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("files", nargs="*", help="audio files")
+    parser.add_argument("--audio-path", nargs="+", metavar="FILE", help="audio files")
+
+
+def note(text: str) -> None:
+    tqdm.write(text, file=sys.stderr)

@@ -1,0 +1,98 @@
+"""BucketingSampler."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from torch.utils.data import Sampler
+
+LIKE_LENGTH = 0.05  # utterances whose durations differ by less than this share may trade places
+
+
+class BucketingSampler(Sampler[list[int]]):
+    """Batches of utterances of like length.
+
+    Utterances are sorted by duration and cut into batches. Shuffling happens between the
+    batches and among utterances of like length, seeded by (seed, epoch), so that every
+    epoch can be made again from its number. The first epoch goes from the shortest to the
+    longest (SortaGrad, Amodei et al., 2016, section 3.2).
+
+    Args:
+        durations: Seconds of every utterance.
+        batch_size: Utterances in a batch of one process.
+        shuffle: Whether epochs differ; without it all go from short to long.
+        sorta_grad: Whether epoch 0 is not shuffled.
+        seed: Seed of the shuffling.
+        num_replicas: Processes that share an epoch. Each gets the same number of batches:
+            consecutive utterances of a global batch are dealt out to the processes. Where they
+            do not come out even, some get one less, or an empty batch.
+        rank: Which of them this is.
+        batch_seconds: Bounds a batch instead of `batch_size`: as many utterances as keep
+            (utterances x longest), which memory and time go by, within these seconds. An
+            utterance longer than that is a batch alone.
+    """
+
+    def __init__(
+        self,
+        durations: Sequence[float] | np.ndarray,
+        batch_size: int,
+        shuffle: bool = True,
+        sorta_grad: bool = True,
+        seed: int = 0,
+        num_replicas: int = 1,
+        rank: int = 0,
+        batch_seconds: float | None = None,
+    ) -> None:
+        self.durations = np.asarray(durations, dtype=np.float64)
+        self.batch_size, self.shuffle, self.sorta_grad, self.seed = batch_size, shuffle, sorta_grad, seed
+        self.num_replicas, self.rank, self.batch_seconds = num_replicas, rank, batch_seconds
+        self.set_epoch(0)
+
+    def set_epoch(self, epoch: int, start: int = 0) -> None:
+        """Choose the epoch, counted from 0, and the batch in it to begin with."""
+        self.epoch, self.start = epoch, start
+        self._batches = self.batches()
+
+    def plan(self) -> list[int | float]:
+        """What the batches of an epoch depend on, to compare with another run's."""
+        size = 0 if self.batch_seconds else self.batch_size * self.num_replicas
+        replicas = self.num_replicas if self.batch_seconds else 1
+        return [self.seed, size, self.batch_seconds or 0, replicas, self.sorta_grad,
+                len(self.durations), float(self.durations.sum())]  # fmt: skip
+
+    def __len__(self) -> int:
+        """Batches of one process in the whole epoch."""
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for batch in self._batches[self.start :]:
+            yield batch[self.rank :: self.num_replicas].tolist()
+
+    def batches(self) -> list[np.ndarray]:
+        """All batches of the epoch, over all processes, as arrays of indices."""
+        shuffled = self.shuffle and not (self.sorta_grad and self.epoch == 0)
+        random = np.random.default_rng([self.seed, self.epoch])
+        keys = self.durations
+        if shuffled:
+            keys = keys * random.uniform(1 - LIKE_LENGTH, 1 + LIKE_LENGTH, len(keys))
+        order = np.argsort(keys, kind="stable")
+        batches = np.split(order, self._cuts(self.durations[order])) if len(order) else []
+        if shuffled:
+            batches = [batches[index] for index in random.permutation(len(batches))]
+        return batches
+
+    def _cuts(self, durations: np.ndarray) -> Sequence[int]:
+        """Where batches end, but for the last one, along utterances from short to long."""
+        if self.batch_seconds is None:
+            size = self.batch_size * self.num_replicas
+            return range(size, len(durations), size)
+        cuts, start, longest = [], 0, 0.0
+        for index, duration in enumerate(durations.tolist()):
+            longest = max(longest, duration)
+            share = math.ceil((index + 1 - start) / self.num_replicas)  # utterances of one process
+            if share > 1 and share * longest > self.batch_seconds:
+                cuts.append(index)
+                start, longest = index, duration
+        return cuts

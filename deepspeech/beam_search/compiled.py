@@ -1,0 +1,49 @@
+"""The `compiled` decorator: machine code by numba, without the GIL, cached where a folder can be written."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from numba import njit
+from numba.core.caching import FunctionCache
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def compiled(function: Function) -> Function:
+    """Compile a function at its first call; it may call other compiled functions.
+
+    The machine code is kept in `NUMBA_CACHE_DIR`, `__pycache__`, or the user's cache folder,
+    whichever can be written first, else only in memory.
+    """
+    dispatcher: Any = njit(nogil=True)(function)
+    with contextlib.suppress(RuntimeError):  # numba: "no locator available", no folder can be written
+        dispatcher._cache = _FolderCache(function)
+    return cast(Function, dispatcher)
+
+
+class _FolderCache(FunctionCache):
+    """Numba's cache of a function, valid until any file of this folder changes.
+
+    Numba itself only looks at the function's own file, and would keep running old code of
+    the functions that it calls in other files.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__(function)  # type: ignore[no-untyped-call]  # numba's caching has no types
+        self._cache_file._source_stamp = _sources()
+
+    def save_overload(self, signature: Any, result: Any) -> None:
+        with contextlib.suppress(OSError):  # the disk is full, or the folder can no longer be written
+            super().save_overload(signature, result)  # type: ignore[no-untyped-call]
+
+
+@lru_cache(maxsize=1)
+def _sources() -> str:
+    files = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

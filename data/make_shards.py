@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from deepspeech import cli
 from deepspeech.data.manifest import read_manifest
-from deepspeech.data.parallel import raise_or_tell
+from deepspeech.data.parallel import report_faults
 from deepspeech.data.shards import write_shards
 from deepspeech.errors import InputError
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if arguments.shard_megabytes <= 0 or arguments.shard_utterances <= 0:
         raise InputError("--shard-megabytes and --shard-utterances must be positive")
     utterances, faults = read_manifest(arguments.manifest)
-    raise_or_tell(arguments.manifest, faults)
+    report_faults(arguments.manifest, faults)
     pattern = os.path.join(arguments.output_dir, f"{arguments.name}-%03d.tar")
     written = write_shards(utterances, pattern, arguments.shard_megabytes * 1e6, arguments.shard_utterances)
     print(f"{len(utterances)} utterances in {len(written)} shards, {written[0]} to {written[-1]}")

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from deepspeech import cli
 from deepspeech.corpora.manifest_tools import speaker_folder, split
 from deepspeech.data.manifest import read_manifest, write_manifest
-from deepspeech.data.parallel import raise_or_tell
+from deepspeech.data.parallel import report_faults
 from deepspeech.errors import InputError
 
 
@@ -18,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if len(arguments.fractions) != len(arguments.output_paths):
         raise InputError("give as many --fractions as --output-paths")
     utterances, faults = read_manifest(arguments.manifest)
-    raise_or_tell(arguments.manifest, faults, arguments.skip_faulty)
+    report_faults(arguments.manifest, faults, arguments.skip_faulty)
     speaker = speaker_folder(arguments.speaker_level) if arguments.speaker_level > 0 else None
     for path, part in zip(
         arguments.output_paths, split(utterances, arguments.fractions, arguments.seed, speaker), strict=True

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, fields
 from typing import Any, NoReturn, TypeVar
 
-from deepspeech import distributed
+from deepspeech import distributed, log
 from deepspeech.errors import InputError
 from deepspeech.options import Options, flag_names
 
@@ -44,6 +44,7 @@ def parse(
     Raises:
         InputError: The command line cannot be parsed.
     """
+    log.configure()
     parser = _Parser(description=description, argument_default=argparse.SUPPRESS)
     for group in groups:
         section = parser.add_argument_group((group.__doc__ or group.__name__).splitlines()[0])
@@ -93,10 +94,10 @@ def run(main: Callable[[], int | None]) -> None:
     """Run a script's `main`: a user's mistake is one line on standard error and status 2."""
     try:
         status = main() or 0
-        distributed.leave()
+        distributed.shutdown()
         sys.exit(status)
     except InputError as error:
-        distributed.tell_error(f"{os.path.basename(sys.argv[0])}: error: {error}")
+        distributed.print_error(f"{os.path.basename(sys.argv[0])}: error: {error}")
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)

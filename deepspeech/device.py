@@ -5,9 +5,8 @@ from __future__ import annotations
 import ctypes
 
 import torch
-from tqdm import tqdm
 
-from deepspeech import distributed
+from deepspeech import distributed, log
 from deepspeech.errors import InputError
 
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -74,6 +73,6 @@ def number_format(precision: str, device: torch.device) -> torch.dtype:
     if precision == "fp16" and device.type == "cpu":
         raise InputError("--precision fp16: the CPU computes in fp32 or bf16; choose one of them")
     if precision == "bf16" and not computes_bf16(device):
-        tqdm.write("This processor would emulate bf16 slowly: computing in fp32")
+        log.warning("no native bf16 on this CPU; using fp32")
         precision = "fp32"
     return FORMATS[precision]

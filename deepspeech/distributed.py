@@ -1,10 +1,7 @@
-"""Several processes that work as one: which of them this is, and what all of them agree on.
+"""Helpers for several processes started by torchrun; on one process all of them are no-ops.
 
-torchrun starts the processes and tells each its place in environment variables. Where it did not,
-or started one only, everything here does nothing.
-
-What is agreed on goes over gloo between the CPUs, so that no GPU is waited for; gradients and
-statistics of GPUs go over nccl.
+torchrun passes every process its rank in environment variables. Control messages go over gloo on the
+CPU, so that they never wait for a GPU; gradients and statistics on GPUs go over nccl.
 """
 
 from __future__ import annotations
@@ -18,101 +15,100 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from tqdm import tqdm
 
 from deepspeech.errors import InputError
 
 T = TypeVar("T")
-PATIENCE = timedelta(hours=1)  # the first process may check a large corpus while the others wait
-GRACE = timedelta(seconds=10)  # for the first process to tell of an error that all have
+TIMEOUT = timedelta(hours=1)  # rank 0 may check a large corpus while the others wait
+ERROR_GRACE = timedelta(seconds=10)  # how long the other ranks wait for rank 0 to print a common error
 
 
-def join() -> None:
-    """Find the other processes, if there are any."""
+def init() -> None:
+    """Initialise the process group if torchrun started several processes."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        store, number, count = next(dist.rendezvous("env://", timeout=PATIENCE))
+        store, number, count = next(dist.rendezvous("env://", timeout=TIMEOUT))
         if os.environ.get("GROUP_WORLD_SIZE") == "1":
-            # torchrun keeps the store when it starts the processes of one machine again: without
-            # a prefix they would find the addresses of those that have died
+            # On one machine torchrun keeps the store when it restarts the processes: without a prefix
+            # they would find the addresses of the processes that died.
             store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
-        dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=PATIENCE)
+        dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=TIMEOUT)
 
 
-def leave() -> None:
-    """Take leave of the other processes."""
+def shutdown() -> None:
+    """Destroy the process group, if there is one."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
-def size() -> int:
-    """How many processes work together."""
+def world_size() -> int:
+    """Number of processes."""
     return dist.get_world_size() if dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of them this is, from 0."""
+    """Rank of this process, from 0."""
     return dist.get_rank() if dist.is_initialized() else 0
 
 
-def is_first() -> bool:
-    """Whether this is the process that writes files and speaks to the user."""
+def is_rank_zero() -> bool:
+    """Whether this is the process that writes files and reports to the user."""
     return rank() == 0
 
 
 def local_rank() -> int:
-    """Which of the processes on this machine this is: it takes the GPU of that number."""
+    """Rank among the processes of this machine: the index of its GPU."""
     return int(os.environ.get("LOCAL_RANK", "0"))
 
 
-def share_of_cores() -> int:
-    """The cores of this machine for each of the processes on it."""
+def cores_per_process() -> int:
+    """CPU cores of this machine for each of its processes."""
     return max((os.cpu_count() or 1) // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), 1)
 
 
 def run_id() -> str:
-    """What torchrun calls this run, the same after it has restarted the processes."""
+    """torchrun's id of this run; it survives a restart of the processes."""
     return os.environ.get("TORCHELASTIC_RUN_ID", "")
 
 
 def restarted() -> bool:
-    """Whether torchrun started the processes again after one of them had died."""
+    """Whether torchrun restarted the processes after one of them died."""
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0
 
 
 def gather(value: T) -> list[T]:
-    """The value of every process, in every process."""
-    if size() == 1:
+    """The value of every process by rank, in every process."""
+    if world_size() == 1:
         return [value]
-    values: list[Any] = [None] * size()
+    values: list[Any] = [None] * world_size()
     dist.all_gather_object(values, value)
     return values
 
 
-def on_first(function: Callable[[], T]) -> T:
-    """Run a function in the first process; every process gets what it returns.
+def on_rank_zero(function: Callable[[], T]) -> T:
+    """Call a function on rank 0 and return its result on every rank.
 
     Raises:
-        InputError: The function raised it; in every process.
+        InputError: The function raised it; on every rank.
     """
     result: list[Any] = [None, None]
-    if is_first():
+    if is_rank_zero():
         try:
             result[0] = function()
         except InputError as error:
             result[1] = error
-    if size() > 1:
+    if world_size() > 1:
         dist.broadcast_object_list(result, src=0)
     if result[1] is not None:
         raise result[1]
-    return result[0]
+    return result[0]  # type: ignore[no-any-return]  # broadcast_object_list fills an untyped list
 
 
-def together(batches: Iterable[T]) -> Iterator[T]:
-    """Iterate over as many batches as the other processes do.
+def in_lockstep(batches: Iterable[T]) -> Iterator[T]:
+    """Iterate over batches in step with the other processes.
 
     Raises:
-        InputError: A process could not make its batch; in every process, the same.
+        InputError: One process could not make its batch; the same error on every rank.
     """
     iterator, error = iter(batches), None
     while True:
@@ -128,19 +124,19 @@ def together(batches: Iterable[T]) -> Iterator[T]:
 
 
 def broadcast(tensors: Iterable[Tensor]) -> None:
-    """Give every process the tensors of the first."""
-    if size() > 1:
+    """Overwrite tensors with those of rank 0."""
+    if world_size() > 1:
         for tensor in tensors:
             dist.broadcast(tensor, src=0)
 
 
-def total(values: Tensor) -> Tensor:
-    """The sum over all processes, through which gradients flow back to each of them."""
-    return _Total.apply(values) if size() > 1 else values
+def all_reduce_sum(values: Tensor) -> Tensor:
+    """Sum over all processes, with gradients flowing back to each of them."""
+    return _AllReduceSum.apply(values) if world_size() > 1 else values  # type: ignore[no-any-return]  # untyped in torch
 
 
-class _Total(torch.autograd.Function):
-    """The loss of every process depends on the sum: their gradients add up too."""
+class _AllReduceSum(torch.autograd.Function):
+    """Every process's loss depends on the sum, so the gradients are summed as well."""
 
     @staticmethod
     def forward(context: Any, values: Tensor) -> Tensor:
@@ -155,29 +151,23 @@ class _Total(torch.autograd.Function):
         return gradient
 
 
-def tell(message: str) -> None:
-    """Print what concerns all processes, once."""
-    if is_first():
-        tqdm.write(message)
+def print_error(message: str) -> None:
+    """Print an error on standard error, once if all processes have it.
 
-
-def tell_error(message: str) -> None:
-    """Print an error on standard error: once, if all processes have it.
-
-    The first process prints. Another one does if the first has nothing to tell in time, because
-    the error is its own. torchrun ends the others when one process has ended.
+    Rank 0 prints. Another rank prints only if rank 0 prints nothing within `ERROR_GRACE`, because then the
+    error is its own. torchrun stops the other processes when one has ended.
     """
-    if size() == 1:
+    if world_size() == 1:
         print(message, file=sys.stderr)
         return
     store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
-    told = f"deepspeech/told/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-    if not is_first():
+    printed = f"deepspeech/printed/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
+    if not is_rank_zero():
         try:
-            store.wait([told], GRACE)
+            store.wait([printed], ERROR_GRACE)
         except dist.DistStoreError:
-            pass  # it is this process's own
+            pass  # the error is this rank's own
         else:
             return
     print(message, file=sys.stderr, flush=True)
-    store.set(told, "")
+    store.set(printed, "")

@@ -17,6 +17,7 @@ import pytest
 import soundfile
 import torch
 
+from deepspeech import log
 from deepspeech.labels import Labels
 from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
 
@@ -26,6 +27,7 @@ THREADS = 1  # results are compared bit by bit, and cores may be shared
 WORDS = {"ONE": 400, "TWO": 700, "THREE": 1200, "FOUR": 2100}  # Hz of the tone that stands for a word
 
 torch.set_num_threads(THREADS)
+log.configure()  # messages go to standard error, as in the commands
 hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True, database=None, max_examples=25)
 hypothesis.settings.load_profile("fixed")
 

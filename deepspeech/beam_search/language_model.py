@@ -6,13 +6,11 @@ import contextlib
 import math
 import mmap
 import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tqdm import tqdm
-
+from deepspeech import log
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels, UnknownCharacters
 
@@ -146,7 +144,7 @@ def spell(path: str | Path, words: Iterable[str], labels: Labels) -> dict[str, l
         )
     if strange:
         shown = ", ".join(map(repr, strange[:5]))
-        _note(f"{path}: {len(strange)} of {total} words cannot be spelled with the labels: {shown}")
+        log.warning(f"{path}: {len(strange)} of {total} words cannot be spelled with the labels: {shown}")
     return spellings
 
 
@@ -162,7 +160,7 @@ def _check_characters(path: str | Path, found: Sequence[str], tokens: Sequence[s
             "as the labels write it with data/build_lm.py --unit character"
         )
     if missing:
-        _note(f"{path}: does not know the labels {' '.join(missing)}")
+        log.warning(f"{path}: does not know the labels {' '.join(missing)}")
 
 
 def _fits(labels: Labels, word: str) -> bool:
@@ -211,7 +209,3 @@ def _silence() -> Iterator[None]:
         os.dup2(saved, 2)
         os.close(saved)
         os.close(nowhere)
-
-
-def _note(message: str) -> None:
-    tqdm.write(message, file=sys.stderr)

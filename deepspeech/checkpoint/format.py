@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import io
 import re
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
+from deepspeech import log
 from deepspeech.atomic_file import write_atomic
 from deepspeech.checkpoint import deepspeech_pytorch, remote, safe_load
 from deepspeech.checkpoint.validation import check_config, check_tensors
@@ -87,7 +86,7 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
 def _imported(path: str | Path, content: dict[str, Any]) -> dict[str, Any]:
     model = deepspeech_pytorch.convert(content)
     for note in model.notes:
-        tqdm.write(f"{path}: {note}", file=sys.stderr)
+        log.info(f"{path}: {note}")
     return {
         "config": model.config,
         "state_dict": model.state_dict,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from urllib.parse import quote
 
 from tqdm import tqdm
 
+from deepspeech import log
 from deepspeech.atomic_file import check_writable
 from deepspeech.checkpoint import remote
 from deepspeech.errors import InputError
@@ -142,10 +142,9 @@ class SaveFolder:
                 if attempt + 1 < ATTEMPTS:
                     time.sleep(PAUSE * 2**attempt)
         self._failed[name] = action
-        tqdm.write(
+        log.warning(
             f"{self.place}/{name}: cannot be reached: {reason}; training goes on, "
-            f"it is tried again with the next file, {self.path} keeps it",
-            file=sys.stderr,
+            f"it is tried again with the next file, {self.path} keeps it"
         )
 
     def _upload(self, name: str) -> None:

@@ -6,9 +6,10 @@ They are still accepted, so that old command lines run: each says what replaces 
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import Any
+
+from deepspeech import log
 
 AUTOCAST = "mixed precision is built in: --precision auto, fp32, bf16 or fp16"
 TORCHRUN = "torchrun tells each process its place: torchrun --nproc_per_node=N train.py ..."
@@ -43,7 +44,7 @@ class _Retired(argparse.Action):
         values: str | Sequence[Any] | None,
         option_string: str | None = None,
     ) -> None:
-        print(f"{option_string} has no effect here: {FLAGS[self.option_strings[0]]}", file=sys.stderr)
+        log.warning(f"{option_string} has no effect: {FLAGS[self.option_strings[0]]}")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -30,22 +30,22 @@ from deepspeech.tools.report import Reliability, write_report
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    distributed.join()
+    distributed.init()
     arguments = cli.parse(argv, __doc__, EvaluationConfig, InferenceConfig, DecoderConfig)
     data, inference = arguments.make(EvaluationConfig), arguments.make(InferenceConfig)
-    if data.stream and distributed.size() > 1:
+    if data.stream and distributed.world_size() > 1:
         raise InputError("--stream: runs in one process; start test.py without torchrun")
     for name in ("output", "report", "save_output"):
         if path := getattr(data, name):
             folder, flag = os.path.dirname(path) or ".", f"--{name.replace('_', '-')}"
-            distributed.on_first(partial(check_writable, folder, flag))
+            distributed.on_rank_zero(partial(check_writable, folder, flag))
     device = inference_device(inference.cuda)
     dtype = inference_format(inference, device)
-    model = distributed.on_first(lambda: load_model(inference.model_path)).to(device)
+    model = distributed.on_rank_zero(lambda: load_model(inference.model_path)).to(device)
     if inference.int8:
         quantize(model)
     decoder = make_decoder(arguments.make(DecoderConfig), model.labels)
-    corpus = distributed.on_first(
+    corpus = distributed.on_rank_zero(
         lambda: load_corpus(
             data.test_manifest,
             model.labels,
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         corpus.durations,
         data.batch_size,
         shuffle=False,
-        num_replicas=distributed.size(),
+        num_replicas=distributed.world_size(),
         rank=distributed.rank(),
     )
     loader = AudioDataLoader(dataset, sampler, data.num_workers, data.skip_faulty, device)
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             title = f"{inference.model_path} on {data.test_manifest}"
             write_report(data.report, title, evaluation, reliability, Recognizer(model, decoder, dtype))
 
-    distributed.on_first(write)
+    distributed.on_rank_zero(write)
     return 0
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from deepspeech import cli, distributed
+from deepspeech import cli, distributed, log
 from deepspeech.audio.augment import Augmentation, AugmentConfig
 from deepspeech.audio.features import FeatureConfig
 from deepspeech.checkpoint.save_folder import SaveFolder
@@ -36,19 +35,19 @@ from deepspeech.training.trainer import Trainer
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    distributed.join()
+    distributed.init()
     groups = DataConfig, AugmentConfig, FeatureConfig, ModelConfig, TrainingConfig, MeasureConfig
     arguments = cli.parse(argv, __doc__, *groups, extend=deprecated_flags.add_flags)
     data, training = arguments.make(DataConfig), arguments.make(TrainingConfig)
     measure = arguments.make(MeasureConfig)
-    if distributed.size() > 1 and (measure.find_batch or measure.profile):
+    if distributed.world_size() > 1 and (measure.find_batch or measure.profile):
         raise InputError("--find-batch and --profile measure one process: run them without torchrun")
-    distributed.on_first(SaveFolder(training.save_folder).open)
+    distributed.on_rank_zero(SaveFolder(training.save_folder).open)
     device = training_device(training.cuda)
     torch.manual_seed(training.seed)
     keep_freed_memory()
 
-    start = distributed.on_first(lambda: starting_point(arguments))
+    start = distributed.on_rank_zero(lambda: starting_point(arguments))
     sample_rate = start.model.config.features.sample_rate
     augment = Augmentation(arguments.make(AugmentConfig), sample_rate, training.seed)
     loaders = [
@@ -61,21 +60,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     trainer = Trainer(start.model.to(device), *loaders, training, start.new_layers)
     start.restore(trainer)
     size = sum(weights.numel() for weights in start.model.parameters())
-    processes = f"{distributed.size()} processes, " if distributed.size() > 1 else ""
-    distributed.tell(f"{size:,} weights on {processes}{device}, {trainer.step.dtype}")
+    processes = f"{distributed.world_size()} processes, " if distributed.world_size() > 1 else ""
+    log.info(f"{size:,} weights on {processes}{device}, {trainer.step.dtype}")
     if measure.profile:
-        distributed.tell(profile(trainer, measure.profile))
+        report = profile(trainer, measure.profile)
+        if distributed.is_rank_zero():
+            print(report)
         return 0
     try:
         history = trainer.fit()
     except Interrupted as stop:
-        text = str(stop)
-        distributed.on_first(lambda: print(text, file=sys.stderr, flush=True))
+        log.warning(str(stop))
         return 128 + stop.signal_number
-    if history.rows:
+    if history.rows and distributed.is_rank_zero():
         best = min(history.rows, key=lambda row: row.wer)
         model, curves = map(trainer.folder.describe, (training.best_val_model_name, FIGURE))
-        distributed.tell(
+        print(
             f"Best: epoch {best.epoch}, WER {100 * best.wer:.2f} %, CER {100 * best.cer:.2f} %, "
             f"model {model}, curves {curves}"
         )
@@ -92,7 +92,7 @@ def make_loader(
 ) -> AudioDataLoader:
     """Check a manifest and serve it: for training with an augmentation, else for validation."""
     shuffle = augment is not None
-    corpus = distributed.on_first(
+    corpus = distributed.on_rank_zero(
         lambda: load_corpus(
             path, model.labels, data.unknown_characters, allow_empty=not shuffle, skip_faulty=data.skip_faulty
         )
@@ -105,7 +105,7 @@ def make_loader(
         shuffle,
         sorta_grad=data.sorta_grad,
         seed=training.seed,
-        num_replicas=distributed.size(),
+        num_replicas=distributed.world_size(),
         rank=distributed.rank(),
         batch_seconds=data.batch_seconds,
     )

@@ -11,9 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tqdm import tqdm
-
-from deepspeech import cli
+from deepspeech import cli, log
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.checkpoint.format import load_model
 from deepspeech.data.manifest import read_transcript
@@ -58,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         transcribe_live(recognizer, files[0], streaming)
         return 0
     for fault in faults:
-        note(f"{NAME}: error: {fault}")
+        log.error(f"{NAME}: error: {fault}")
     render = Renderer(recognizer, output, inference.model_path, scores=decoding.top_paths > 1)
     complete = transcribe_files(recognizer, files, recordings, output, render)
     return int(bool(faults) or not complete)
@@ -77,7 +75,7 @@ def transcribe_files(
         sink = ResultFiles(recordings.output, "txt" if output.format == "text" else output.format)
         named, files = files, sink.missing(files)
         if done := len(named) - len(files):
-            note(f"{done} of {len(named)} recordings have their results in {recordings.output} already")
+            log.info(f"{done} of {len(named)} recordings have their results in {recordings.output} already")
     else:
         sink = InOrder(files, sys.stdout)
     # Text comes word by word: on a terminal, a bar would stand in the middle of its line
@@ -86,7 +84,7 @@ def transcribe_files(
         try:
             sink.write(file, render(file, parts))
         except InputError as fault:
-            note(f"{NAME}: error: {fault}")
+            log.error(f"{NAME}: error: {fault}")
             complete = False
     return complete
 
@@ -94,7 +92,3 @@ def transcribe_files(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("files", nargs="*", help="audio files")
     parser.add_argument("--audio-path", nargs="+", metavar="FILE", help="audio files")
-
-
-def note(text: str) -> None:
-    tqdm.write(text, file=sys.stderr)

@@ -13,7 +13,7 @@ import numpy as np
 from deepspeech.audio import loading
 from deepspeech.audio.loading import AUDIO_ENDINGS, find_audio
 from deepspeech.data.manifest import Utterance, read_manifest
-from deepspeech.data.parallel import map_checked, raise_or_tell
+from deepspeech.data.parallel import map_checked, report_faults
 from deepspeech.errors import InputError
 
 
@@ -36,7 +36,7 @@ def build(folder: str | Path, skip_faulty: bool = False) -> list[Utterance]:
         return Utterance(name, _transcript_of(name, folder), loading.duration(name))
 
     found, faults = map_checked(look, names, f"Searching {folder}")
-    raise_or_tell(folder, faults, skip_faulty)
+    report_faults(folder, faults, skip_faulty)
     if not found:
         raise InputError(f"{folder}: no audio ({', '.join(sorted(AUDIO_ENDINGS))}) with transcripts (.txt)")
     return sort(found)
@@ -74,7 +74,7 @@ def merge(paths: Iterable[str | Path], skip_faulty: bool = False) -> list[Uttera
                 )
             elif there.duration is None:
                 merged[os.path.abspath(each.audio_path)] = each
-        raise_or_tell(path, faults, skip_faulty)
+        report_faults(path, faults, skip_faulty)
     return sort(merged.values())
 
 
@@ -100,7 +100,7 @@ def prune(utterances: Sequence[Utterance], shortest: float, longest: float) -> l
         )
 
     timed, faults = map_checked(known, utterances, "Reading durations")
-    raise_or_tell("", faults)
+    report_faults("", faults)
     kept = [each for each in timed if shortest <= each.duration <= longest]
     if not kept:
         raise InputError(f"no utterance lasts from {shortest:g} to {longest:g} s; choose a wider range")

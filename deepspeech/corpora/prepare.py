@@ -26,7 +26,7 @@ from deepspeech.audio import loading
 from deepspeech.corpora import download
 from deepspeech.corpora.manifest_tools import sort
 from deepspeech.data.manifest import Utterance, write_manifest
-from deepspeech.data.parallel import map_checked, raise_or_tell
+from deepspeech.data.parallel import map_checked, report_faults
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels, UnknownCharacters
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
@@ -164,7 +164,7 @@ def prepare(config: CorpusConfig, recordings: Iterable[Recording]) -> dict[str, 
 
     recordings = list(recordings)
     results, faults = map_checked(convert, recordings, f"Preparing {config.target}")
-    raise_or_tell(config.target, faults)
+    report_faults(config.target, faults)
     splits: dict[str, list[Utterance]] = {}
     for recording, result in zip(recordings, results, strict=True):
         if isinstance(result, str):

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import overload
 
 import numpy as np
-from tqdm import tqdm
 
 from deepspeech.audio import loading
 from deepspeech.data import shards
 from deepspeech.data.manifest import Utterance, read_manifest, read_transcript
-from deepspeech.data.parallel import map_checked, raise_or_tell
+from deepspeech.data.parallel import map_checked, report_faults
 from deepspeech.data.ragged import RaggedArray, Strings
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels, UnknownCharacters
@@ -90,7 +89,6 @@ def load_corpus(
     unknown: str = "error",
     allow_empty: bool = False,
     skip_faulty: bool = False,
-    note: Callable[[str], None] = tqdm.write,
 ) -> Corpus:
     """Read a manifest, or shards, and check every row: files, audio headers, transcripts.
 
@@ -103,8 +101,7 @@ def load_corpus(
         labels: What the transcripts may be written with.
         unknown: "error" or "drop", as in `Labels.encode`.
         allow_empty: Whether an empty transcript is right (it is in a test, not in training).
-        skip_faulty: Leave faulty rows out instead of raising, and tell how many.
-        note: Where to tell it.
+        skip_faulty: Leave faulty rows out instead of raising, and log how many.
 
     Raises:
         InputError: All faults of the manifest at once, a line each; or nothing is left.
@@ -124,7 +121,7 @@ def load_corpus(
     in_shards = shards.is_pattern(path)
     rows, unusable = shards.read_shards(path) if in_shards else read_manifest(path)
     checked, faults = map_checked(check, rows, f"Checking {path}")
-    raise_or_tell(path, unusable + faults, skip_faulty, note)
+    report_faults(path, unusable + faults, skip_faulty)
     if not checked:
         raise InputError(f"{path}: no utterance that can be used; give rows audio,transcript[,seconds]")
     rows = [row for row, _ in checked]

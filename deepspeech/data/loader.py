@@ -70,7 +70,7 @@ class AudioDataLoader(DataLoader):
             _Reader(dataset),
             batch_sampler=sampler,
             collate_fn=collate,
-            num_workers=min(num_workers, distributed.share_of_cores()),
+            num_workers=min(num_workers, distributed.cores_per_process()),
             pin_memory=self.device.type == "cuda",
             worker_init_fn=ignore_signals,
         )

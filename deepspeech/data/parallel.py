@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from deepspeech import log
 from deepspeech.errors import InputError
 
 FAULTS_SHOWN = 200
@@ -45,10 +46,8 @@ def map_checked(
     return results, faults
 
 
-def raise_or_tell(
-    path: str | Path, faults: Sequence[str], skip: bool = False, tell: Callable[[str], None] = tqdm.write
-) -> None:
-    """Nothing without faults; else raise all of them, or tell how many are left out.
+def report_faults(path: str | Path, faults: Sequence[str], skip: bool = False) -> None:
+    """Raise all faults as one error or, to skip them, log how many rows are left out.
 
     Raises:
         InputError: There are faults and `skip` is off.
@@ -56,11 +55,11 @@ def raise_or_tell(
     if not faults:
         return
     if skip:
-        tell(f"{path}: {len(faults)} faulty rows are left out, the first is {faults[0]}")
+        log.warning(f"{path}: {len(faults)} faulty rows are left out, the first is {faults[0]}")
         return
     if len(faults) == 1:
         raise InputError(faults[0])
-    shown = [f"{path}: {len(faults)} faulty rows; mend them or pass --skip-faulty:", *faults[:FAULTS_SHOWN]]
+    shown = [f"{path}: {len(faults)} faulty rows; fix them or pass --skip-faulty:", *faults[:FAULTS_SHOWN]]
     if len(faults) > FAULTS_SHOWN:
         shown.append(f"... and {len(faults) - FAULTS_SHOWN} more")
     raise InputError("\n".join(shown))

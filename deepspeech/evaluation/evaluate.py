@@ -100,8 +100,8 @@ def evaluate(
     model.eval()
     device = next(model.parameters()).device
     corpus, results, unreadable = loader.utterances, {}, 0
-    batches = distributed.together(loader)
-    hidden = not distributed.is_first()
+    batches = distributed.in_lockstep(loader)
+    hidden = not distributed.is_rank_zero()
     for batch in tqdm(batches, "Evaluating", len(loader), unit="batch", leave=False, disable=hidden):
         unreadable += len(batch.faults)
         if len(batch):

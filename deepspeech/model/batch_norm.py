@@ -49,7 +49,7 @@ class MaskedBatchNorm(nn.modules.batchnorm._BatchNorm):
         values = inputs.numel() / inputs.shape[channel]  # of a channel, padding counted
         sums = torch.cat([mean * values, (variance + mean.square()) * values, count.view(1)])
         if self.synchronized:
-            sums = distributed.total(sums)
+            sums = distributed.all_reduce_sum(sums)
         count = sums[-1].clamp(min=1)
         mean, square = (sums[:-1] / count).chunk(2)
         variance = (square - mean.square()).clamp(min=0)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tqdm import tqdm
-
-from deepspeech import distributed
+from deepspeech import distributed, log
 from deepspeech.audio.features import FeatureConfig
 from deepspeech.checkpoint.format import build_model, in_order, load_checkpoint
 from deepspeech.checkpoint.save_folder import SaveFolder
@@ -51,11 +48,11 @@ class Start:
         except InputError as error:
             raise InputError(f"{self.source}: {error}") from None
         best = trainer.config.best_val_model_name
-        if not distributed.on_first(lambda: trainer.folder.has(best)):
+        if not distributed.on_rank_zero(lambda: trainer.folder.has(best)):
             trainer.best_wer = math.inf  # in another folder, or deleted: the next one is the best
         done, config = trainer.progress.epoch, trainer.config
         if done >= config.epochs:
-            _note(
+            log.info(
                 f"{self.source}: all of its {done} epochs are done; raise --epochs to go on, "
                 "or pass --finetune to start anew from its weights"
             )
@@ -102,7 +99,7 @@ def _latest(training: TrainingConfig) -> str | None:
         run = (load_checkpoint(latest)["training"] or {}).get("run")
         latest = latest if run == distributed.run_id() else None
     if distributed.restarted():
-        _note(f"Started again by torchrun: {f'going on from {latest}' if latest else 'no checkpoint yet'}")
+        log.info(f"Started again by torchrun: {f'going on from {latest}' if latest else 'no checkpoint yet'}")
     return latest
 
 
@@ -117,7 +114,7 @@ def _go_on(arguments: Arguments, source: str) -> Start:
         )
     state = content["training"]
     if state is None:
-        _note(f"{source} has no state of a training: only its weights are taken, training starts anew")
+        log.info(f"{source} has no state of a training: only its weights are taken, training starts anew")
     return Start(build_model(content, source), (), source, state, content["imported"])
 
 
@@ -125,12 +122,12 @@ def _restore_imported(trainer: Trainer, state: dict[str, Any]) -> None:
     """Go on after the epochs that deepspeech.pytorch trained."""
     trainer.progress = Progress(epoch=state["epochs"])
     trainer.best_wer = state["best_wer"]
-    _note(f"Going on after epoch {state['epochs']} of deepspeech.pytorch")
+    log.info(f"Going on after epoch {state['epochs']} of deepspeech.pytorch")
     try:
         load_memory(trainer.step.optimizer, state["optimizer"], complete=True)
-        _note("with the optimiser's state in the file")
+        log.info("with the optimiser's state in the file")
     except ValueError as error:
-        _note(f"without the optimiser's state in the file: {error}; it starts anew")
+        log.info(f"without the optimiser's state in the file: {error}; it starts anew")
 
 
 def _finetune(arguments: Arguments, training: TrainingConfig) -> Start:
@@ -144,10 +141,10 @@ def _finetune(arguments: Arguments, training: TrainingConfig) -> Start:
     labels = Labels.load(path) if path else old.labels
     model, new = transfer(old, labels, training.drop_layers)
     kept = [name for name in layers(model.config) if name not in new]
-    _note(f"Kept from {source}: {', '.join(kept)}" + (f"; new: {', '.join(new)}" if new else ""))
+    log.info(f"Kept from {source}: {', '.join(kept)}" + (f"; new: {', '.join(new)}" if new else ""))
     if labels != old.labels:
         known = 0 if training.drop_layers else len(set(labels) & set(old.labels))
-        _note(
+        log.info(
             f"The output layer writes {len(labels)} labels; {known} of them it knew among {len(old.labels)}"
         )
     return Start(model, new, source)
@@ -163,8 +160,3 @@ def _refuse_contradictions(arguments: Arguments, config: ModelConfig, source: st
                     f"{flag_names(entry)[0]} {given}: {source} has {getattr(there, name)}; "
                     "leave the flag out or train a new model"
                 )
-
-
-def _note(text: str) -> None:
-    if distributed.is_first():
-        tqdm.write(text, file=sys.stderr)

@@ -44,7 +44,7 @@ class TrainingStep:
     def prepare(self) -> None:
         """Get ready for an epoch: other weights than before may learn now."""
         learning = [weights.requires_grad for weights in self.model.parameters()]
-        if distributed.size() > 1 and learning != self._learning:
+        if distributed.world_size() > 1 and learning != self._learning:
             devices = [self.device.index] if self.device.type == "cuda" else None
             self.network = DistributedDataParallel(self.model, device_ids=devices)
             self._learning = learning
@@ -61,7 +61,7 @@ class TrainingStep:
             The CTC loss summed over the utterances of this process, a scalar.
         """
         batch = batch.to(self.device)
-        wait = contextlib.nullcontext() if last or distributed.size() == 1 else self.network.no_sync()
+        wait = contextlib.nullcontext() if last or distributed.world_size() == 1 else self.network.no_sync()
         with wait:
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 log_probs, lengths = self.network(*self._inputs(batch))
@@ -72,7 +72,7 @@ class TrainingStep:
                     loss = 0 * log_probs.sum()
             mean = loss / (max(utterances, 1) * self.config.grad_accumulation)
             with record_function("backward"):
-                self.scaler.scale(mean * distributed.size()).backward()  # which undoes the averaging
+                self.scaler.scale(mean * distributed.world_size()).backward()  # which undoes the averaging
         return loss.detach()
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from deepspeech import distributed
+from deepspeech import distributed, log
 from deepspeech.checkpoint.format import checkpoint_name, in_order, save_checkpoint
 from deepspeech.checkpoint.save_folder import SaveFolder
 from deepspeech.data.batch import Batch
@@ -65,10 +65,10 @@ class Trainer:
         self.progress = Progress()
         self.best_wer = math.inf
         self.folder = SaveFolder(config.save_folder)
-        distributed.on_first(self.folder.open)
+        distributed.on_rank_zero(self.folder.open)
         self.history = History(self.folder.path, config.id)
         self.board = None
-        if config.tensorboard and distributed.is_first():
+        if config.tensorboard and distributed.is_rank_zero():
             self.board = TensorBoard(config.log_dir, config.id, config.log_params)
         self.signals = StopSignals()
         self.outcomes = Outcomes()  # not yet in `progress`
@@ -94,7 +94,7 @@ class Trainer:
                     self._finish_epoch()
                 except (UnreadableError, DivergedError) as error:
                     raise InputError(f"{error}; {self._save_position()}") from None
-            distributed.on_first(self.folder.finish)
+            distributed.on_rank_zero(self.folder.finish)
         return self.history
 
     def _train_epoch(self) -> None:
@@ -105,12 +105,12 @@ class Trainer:
             freeze(self.model, self.new_layers, progress.epoch < self.config.freeze_epochs)
         self.step.prepare()
         description = f"Epoch {progress.epoch + 1}/{self.config.epochs}"
-        hidden = not distributed.is_first()
+        hidden = not distributed.is_rank_zero()
         with tqdm(
             total=total, initial=progress.batch, desc=description, unit="batch", leave=False, disable=hidden
         ) as bar:
             clock = time.perf_counter()
-            for batch in distributed.together(self.train_loader):
+            for batch in distributed.in_lockstep(self.train_loader):
                 waited = time.perf_counter() - clock
                 progress.batch += 1
                 self._train_batch(batch)
@@ -185,9 +185,7 @@ class Trainer:
             if index not in self.progress.named:
                 self.progress.named.append(index)
                 place = corpus.utterances[index].place
-                distributed.tell(
-                    f"{place}: too short for its transcript, it teaches nothing; correct the row"
-                )
+                log.info(f"{place}: too short for its transcript, it teaches nothing; correct the row")
 
     def _finish_epoch(self) -> None:
         """Validate, write what is to be seen and kept, and move on to the next epoch."""
@@ -201,9 +199,9 @@ class Trainer:
         self.progress = Progress(epoch=row.epoch, named=self.progress.named)
         better = row.wer < self.best_wer
         self.best_wer = min(row.wer, self.best_wer)
-        distributed.on_first(lambda: self._write(row, better))
+        distributed.on_rank_zero(lambda: self._write(row, better))
         best = self.folder.describe(self.config.best_val_model_name)
-        distributed.tell(f"{row}{f', best so far: {best}' if better else ''}")
+        log.info(f"{row}{f', best so far: {best}' if better else ''}")
 
     def _row(self, evaluation: Evaluation) -> EpochRow:
         progress = self.progress
@@ -256,7 +254,7 @@ class Trainer:
         if every and progress.batch % every < self.config.grad_accumulation:
             self._take_stock()
             name = checkpoint_name(progress.epoch + 1, progress.batch)
-            distributed.on_first(lambda: self._save_recent(name))
+            distributed.on_rank_zero(lambda: self._save_recent(name))
         self._stop_if_asked()
 
     def _asked_to_stop(self) -> int:
@@ -278,7 +276,7 @@ class Trainer:
             self.save(name)
             self.folder.finish()
 
-        distributed.on_first(save)
+        distributed.on_rank_zero(save)
         return f"saved {self.folder.describe(name)}; go on with --continue-from {self.folder.describe(name)}"
 
     def state_dict(self) -> dict[str, Any]:
@@ -318,7 +316,7 @@ class Trainer:
         if self.step.device.type == "cuda" and len(state["random"]) > 1:
             torch.cuda.set_rng_state(state["random"][1], self.step.device)
         if self.progress.batch and not same_batches:
-            distributed.tell("The batches are not those of the checkpoint: its last epoch starts again")
+            log.info("The batches are not those of the checkpoint: its last epoch starts again")
             self.progress = Progress(epoch=self.progress.epoch, named=self.progress.named)
 
     def _random(self) -> list[Tensor]:

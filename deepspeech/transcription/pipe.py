@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import struct
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
-from tqdm import tqdm
 
+from deepspeech import log
 from deepspeech.audio.loading import STREAMED
 from deepspeech.errors import InputError
 
@@ -72,12 +71,11 @@ def _read_samples(
         if not data:
             break
     if left:
-        tqdm.write(f"standard input: ended {left} bytes before its header says", file=sys.stderr)
+        log.warning(f"standard input: ended {left} bytes before its header says")
     if rest:
-        tqdm.write(
+        log.warning(
             f"standard input: its last {len(rest)} bytes are no whole sample of {encoding.frame} bytes; "
-            "they are left out",
-            file=sys.stderr,
+            "they are left out"
         )
 
 

@@ -65,7 +65,7 @@ def test_switches_are_off_by_default_and_known():
 def test_a_retired_flag_says_what_replaces_it_and_changes_nothing(flag, value, capsys):
     groups = (DataConfig, FeatureConfig, ModelConfig, TrainingConfig)
     assert values(f"{flag}{value} --epochs 3", *groups) == values("--epochs 3", *groups)
-    assert capsys.readouterr().err == f"{flag} has no effect here: {FLAGS[flag]}\n"
+    assert capsys.readouterr().err == f"{flag} has no effect: {FLAGS[flag]}\n"
 
 
 def test_a_replacement_is_a_flag_that_exists():

@@ -95,7 +95,7 @@ def test_build_names_audio_without_transcript(tmp_path, capsys):
     with pytest.raises(InputError, match=r"b\.wav: no transcript b\.txt"):
         build(tmp_path)
     assert names(build(tmp_path, skip_faulty=True)) == ["a.wav"]
-    assert "1 faulty rows are left out" in capsys.readouterr().out
+    assert "1 faulty rows are left out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [None, "empty"])

@@ -1,5 +1,6 @@
 """A user's mistakes: one clear line, status 2, nothing lost. The scripts run as users run them."""
 
+import re
 import resource
 import shutil
 from collections.abc import Sequence
@@ -98,7 +99,7 @@ CASES = {
     ),
     "all faulty rows": train(
         "many.csv",
-        "@/many.csv: 3 faulty rows; mend them or pass --skip-faulty:",
+        "@/many.csv: 3 faulty rows; fix them or pass --skip-faulty:",
         "@/many.csv:1: expected",
         "@/many.csv:3: @/gone.wav: no such audio file",
         "@/many.csv:4: 'CAFÉ'",
@@ -183,10 +184,10 @@ def test_the_script_says_it_clearly(runs, name, labels):
     case, (folder, done) = CASES[name], runs[name]
     assert done.returncode == case.status, done.stderr
     assert "Traceback" not in done.stderr
-    message = done.stdout
+    lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip()]
+    message = "\n".join(line for line in lines if "|" not in line)  # without progress bars
     if case.status:
-        lines = [line for line in done.stderr.replace("\r", "\n").splitlines() if line.strip()]
-        message = "\n".join(line for line in lines if "|" not in line)  # without progress bars
+        message = re.sub(r"\A[\d,]+ weights on .*\n", "", message)  # training had started
         assert message.startswith(f"{case.script}: error: ")
         assert len(message.splitlines()) == (4 if name == "all faulty rows" else 1)
     for words in case.words:
@@ -328,7 +329,7 @@ def test_an_utterance_too_short_for_its_transcript_does_not_end_training(files, 
     (files / "train_0.txt").write_text("A" * 500)
     arguments = ["--train-manifest", files / "train.csv", "--val-manifest", files / "val.csv"]
     assert not load_script("train.py").main([*TINY, *map(str, arguments), "--save-folder", str(files)])
-    shown = capsys.readouterr().out
+    shown = capsys.readouterr().err
     assert f"{files / 'train.csv'}:1: too short for its transcript" in shown
     assert "1 too short for their transcript" in shown
-    assert "nan" not in shown
+    assert "nan" not in shown.lower()

@@ -112,11 +112,11 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> TinyCorpus:
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory, odd: TinyCorpus) -> tuple[Path, str]:
-    """What 20 steps of two processes leave and print."""
+    """What 20 steps of two processes leave and report."""
     folder = tmp_path_factory.mktemp("together")
     status, shown, errors = finish(start("train.py", *odd.flags(), *SHARED, "--save-folder", folder))
     assert status == 0, errors
-    return folder, shown
+    return folder, errors.replace("\r", "\n")
 
 
 def test_two_processes_train_as_one_with_the_double_batch(together, odd, tmp_path):
@@ -259,8 +259,8 @@ def test_a_loss_that_is_not_finite_in_one_process_is_skipped_by_both(tmp_path):
 
 
 def test_one_process_alone_agrees_with_itself():
-    assert (distributed.size(), distributed.rank(), distributed.is_first()) == (1, 0, True)
+    assert (distributed.world_size(), distributed.rank(), distributed.is_rank_zero()) == (1, 0, True)
     assert distributed.gather("a") == ["a"]
-    assert list(distributed.together(iter([1, 2]))) == [1, 2]
+    assert list(distributed.in_lockstep(iter([1, 2]))) == [1, 2]
     values = torch.ones(2)
-    assert distributed.total(values) is values
+    assert distributed.all_reduce_sum(values) is values

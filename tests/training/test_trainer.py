@@ -104,7 +104,7 @@ def test_an_utterance_too_short_for_its_transcript_is_named_once(own_corpus, tmp
     long_transcript(own_corpus)
     trainer = make_trainer(own_corpus, tmp_path, labels, batch_size=2, epochs=3)
     rows = trainer.fit().rows
-    shown = capsys.readouterr().out
+    shown = capsys.readouterr().err
     assert shown.count(f"{own_corpus.train}:1: too short for its transcript") == 1
     assert [row.too_short for row in rows] == [1, 1, 1]
     assert all(math.isfinite(row.train_loss) and row.train_loss > 0 for row in rows)
@@ -222,7 +222,7 @@ def test_going_on_from_any_checkpoint_equals_never_having_stopped(corpus, tmp_pa
 def test_other_batches_start_the_epoch_again(corpus, tmp_path, labels, capsys):
     make_trainer(corpus, tmp_path, labels, batch_size=2, checkpoint_per_iteration=4, epochs=1).fit()
     trainer = resumed(checkpoints(tmp_path)[0], corpus, tmp_path, labels, batch_size=3)
-    assert "its last epoch starts again" in capsys.readouterr().out
+    assert "its last epoch starts again" in capsys.readouterr().err
     assert (trainer.progress.epoch, trainer.progress.batch, trainer.progress.utterances) == (0, 0, 0)
 
 

@@ -190,6 +190,8 @@ def test_the_script_says_it_clearly(runs, name, labels):
         message = re.sub(r"\A[\d,]+ weights on .*\n", "", message)  # training had started
         assert message.startswith(f"{case.script}: error: ")
         assert len(message.splitlines()) == (4 if name == "all faulty rows" else 1)
+    else:
+        message += done.stdout
     for words in case.words:
         assert words.replace("@", str(folder)) in message
     model = load_checkpoint(folder / "models" / "deepspeech_final.pth")  # it is whole, whatever happened

@@ -114,7 +114,7 @@ def odd(tmp_path_factory: pytest.TempPathFactory) -> TinyCorpus:
 def together(tmp_path_factory: pytest.TempPathFactory, odd: TinyCorpus) -> tuple[Path, str]:
     """What 20 steps of two processes leave and report."""
     folder = tmp_path_factory.mktemp("together")
-    status, shown, errors = finish(start("train.py", *odd.flags(), *SHARED, "--save-folder", folder))
+    status, _, errors = finish(start("train.py", *odd.flags(), *SHARED, "--save-folder", folder))
     assert status == 0, errors
     return folder, errors.replace("\r", "\n")
 

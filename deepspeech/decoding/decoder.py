@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -53,5 +53,10 @@ class Decoder(Protocol):
             lengths: (batch,) int64 valid frames.
         """
 
+
+@runtime_checkable
+class StreamingDecoder(Decoder, Protocol):
+    """A decoder that can also decode an utterance while it comes."""
+
     def stream(self) -> DecoderStream:
-        """Begin to decode an utterance as it comes."""
+        """Start to decode an utterance."""

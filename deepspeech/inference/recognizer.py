@@ -12,10 +12,11 @@ from torch import Tensor
 from deepspeech.audio.features import Spectrogram
 from deepspeech.audio.loading import load_audio
 from deepspeech.checkpoint.format import load_model
-from deepspeech.decoding.decoder import Decoder, Hypothesis
+from deepspeech.decoding.decoder import Decoder, Hypothesis, StreamingDecoder
 from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.decoding.word_times import Transcript, find_words, sound_levels
-from deepspeech.inference.stream import Stream
+from deepspeech.errors import InputError
+from deepspeech.inference.stream import Stream, autocast, frame_seconds, latency
 from deepspeech.model.deepspeech2 import DeepSpeech
 
 
@@ -99,12 +100,8 @@ class Recognizer:
     @torch.inference_mode()
     def log_probs(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         """Run the network on waveforms (samples,): log-probabilities (batch, frames, labels), lengths."""
-        with self.autocast():
+        with autocast(self.device, self.dtype):
             return self.model(*self.features(waveforms))
-
-    def autocast(self) -> torch.autocast:
-        """The context in which the network runs."""
-        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype != torch.float32)
 
     def stream(self) -> Stream:
         """Begin to transcribe audio as it comes.
@@ -112,7 +109,9 @@ class Recognizer:
         Raises:
             InputError: The model cannot stream; says why, and what to train.
         """
-        return Stream(self)
+        if not isinstance(self.decoder, StreamingDecoder):
+            raise InputError(f"{type(self.decoder).__name__}: needs whole utterances; it cannot stream")
+        return Stream(self.model, self.spectrogram, self.decoder, self.dtype)
 
     def features(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         """What the network sees of waveforms (samples,): (batch, bins, frames), and frame counts."""
@@ -129,23 +128,12 @@ class Recognizer:
 
     @property
     def latency(self) -> float:
-        """Seconds from a sound to the moment when a stream can write it, at the earliest.
-
-        An output frame waits for the last sample that it sees, by way of the inputs that the
-        lookahead, both convolutions and the STFT see ahead.
-        """
-        ahead = 0  # inputs of a layer that an output frame sees behind its own time; at last samples
-        layers = [self.spectrogram.frames, *self.model.conv.time, self.model.lookahead[0].time]
-        for window in reversed(layers):
-            ahead = ahead * window.stride + window.size - 1 - window.before
-        return (ahead + 1) / self.model.config.features.sample_rate
+        """Seconds from a sound to the moment when a stream can write it, at the earliest."""
+        return latency(self.model)
 
     def seconds(self, offset: int) -> float:
-        """When an output frame, as in `Hypothesis.offsets`, begins."""
-        stride = self.model.config.features.window_stride
-        for window in self.model.conv.time:
-            stride *= window.stride
-        return offset * stride
+        """When an output frame, as in `Hypothesis.offsets`, starts."""
+        return offset * frame_seconds(self.model)
 
 
 def _few_lengths(samples: int) -> int:

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import soxr
 import torch
 
-from deepspeech.decoding.decoder import Hypothesis, Partial
+from deepspeech.audio.features import Spectrogram
+from deepspeech.decoding.decoder import Hypothesis, Partial, StreamingDecoder
 from deepspeech.errors import InputError
-
-if TYPE_CHECKING:
-    from deepspeech.inference.recognizer import Recognizer
+from deepspeech.model.deepspeech2 import DeepSpeech
 
 RATES = 1000, 768_000  # Hz of what can be resampled
 PIECE = 10.0  # seconds that the network sees at a time, at most, so that long chunks need little memory
@@ -28,16 +25,22 @@ class Stream:
     utterances of an endless stream.
 
     Args:
-        recognizer: Network, features and decoder.
+        model: In eval mode.
+        spectrogram: The model's features, on its device.
+        decoder: Turns the model's output into text.
+        dtype: Format of autocast; float32 for none.
 
     Raises:
         InputError: The model cannot stream; says why, and what to train.
     """
 
-    def __init__(self, recognizer: Recognizer) -> None:
-        recognizer.model.config.require_streaming()
-        self.recognizer = recognizer
-        self.sample_rate = recognizer.model.config.features.sample_rate
+    def __init__(
+        self, model: DeepSpeech, spectrogram: Spectrogram, decoder: StreamingDecoder, dtype: torch.dtype
+    ) -> None:
+        model.config.require_streaming()
+        self.model, self.spectrogram, self.decoder, self.dtype = model, spectrogram, decoder, dtype
+        self.device = next(model.parameters()).device
+        self.sample_rate = model.config.features.sample_rate
         self.reset()
 
     def reset(self) -> None:
@@ -51,7 +54,7 @@ class Stream:
     def _begin(self) -> None:
         self.silence = 0.0  # seconds for which the network has read nothing
         self._heard = self._seen = None  # states of the features and of the network
-        self._decoder = self.recognizer.decoder.stream()
+        self._decoder = self.decoder.stream()
         self._recent = np.zeros(0, np.float32)  # samples whose last frames are not complete yet
         self._partial = Partial("", "")
 
@@ -107,33 +110,57 @@ class Stream:
 
     @torch.inference_mode()
     def _advance(self, samples: np.ndarray, final: bool = False) -> Partial:
-        recognizer, size = self.recognizer, int(PIECE * self.sample_rate)
+        size = int(PIECE * self.sample_rate)
         for start in range(0, max(len(samples), 1), size):
-            piece = torch.from_numpy(samples[start : start + size])[None].to(recognizer.device)
+            piece = torch.from_numpy(samples[start : start + size])[None].to(self.device)
             ends = final and start + size >= len(samples)
-            features, lengths, self._heard = recognizer.spectrogram.forward_chunk(
-                piece, None, self._heard, ends
-            )
+            features, lengths, self._heard = self.spectrogram.forward_chunk(piece, None, self._heard, ends)
             if not features.shape[2]:
                 continue
-            with recognizer.autocast():
-                log_probs, _, self._seen = recognizer.model.forward_chunk(features, lengths, self._seen, ends)
+            with autocast(self.device, self.dtype):
+                log_probs, _, self._seen = self.model.forward_chunk(features, lengths, self._seen, ends)
             read = log_probs[0].cpu().numpy()
             self._listen(read)
             self._partial = self._decoder.feed(read)
         recent = np.concatenate([self._recent, samples])
-        self._recent = recent[max(len(recent) - round(recognizer.latency * self.sample_rate), 0) :]
+        self._recent = recent[max(len(recent) - round(latency(self.model) * self.sample_rate), 0) :]
         return self._partial
 
     def _listen(self, log_probs: np.ndarray) -> None:
         """Measure how long nothing was read: frames (frames, labels) of blanks and spaces."""
-        labels, frame = self.recognizer.model.labels, self.recognizer.seconds(1)
+        labels, frame = self.model.labels, frame_seconds(self.model)
         nothing = [labels.blank, *([labels.index(" ")] if " " in labels else [])]
         read = np.flatnonzero(~np.isin(log_probs.argmax(axis=1), nothing))
         if len(read):
             self.silence = (len(log_probs) - 1 - int(read[-1])) * frame
         else:
             self.silence += len(log_probs) * frame
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """The context in which a network runs; float32 means no autocast."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+def latency(model: DeepSpeech) -> float:
+    """Seconds from a sound to the moment when a stream can write it, at the earliest.
+
+    An output frame waits for the last sample that it sees, by way of the inputs that the
+    lookahead, both convolutions and the STFT see ahead.
+    """
+    ahead = 0  # inputs of a layer that an output frame sees after its own time; at last samples
+    layers = [Spectrogram(model.config.features).frames, *model.conv.time, model.lookahead[0].time]
+    for window in reversed(layers):
+        ahead = ahead * window.stride + window.size - 1 - window.before
+    return (ahead + 1) / model.config.features.sample_rate
+
+
+def frame_seconds(model: DeepSpeech) -> float:
+    """Seconds from one output frame to the next."""
+    stride = model.config.features.window_stride
+    for window in model.conv.time:
+        stride *= window.stride
+    return stride
 
 
 def checked(samples: np.ndarray) -> np.ndarray:

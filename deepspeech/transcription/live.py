@@ -70,7 +70,7 @@ def transcribe_live(recognizer: Recognizer, source: str, config: StreamConfig) -
         blocks = read_file(source, stream.sample_rate, config.real_time)
     display = Display(sys.stdout)
     try:
-        _show(stream, interruptible(blocks), config.end_silence, display)
+        _show(stream, interruptible(blocks), config.end_silence, display, recognizer)
     finally:  # a fault in the audio takes nothing of what came before it
         if stream.seconds:
             begin, seconds, hypothesis = stream.begin, stream.seconds, stream.finish()
@@ -78,7 +78,9 @@ def transcribe_live(recognizer: Recognizer, source: str, config: StreamConfig) -
                 display.finish(Spoken.of(hypothesis, begin, recognizer), seconds)
 
 
-def _show(stream: Stream, blocks: Blocks, end_silence: float, display: Display) -> None:
+def _show(
+    stream: Stream, blocks: Blocks, end_silence: float, display: Display, recognizer: Recognizer
+) -> None:
     """Show the text so far of all blocks, and the final text of the utterances that end with a silence."""
     shown = Partial("", "")
     for samples, rate in blocks:
@@ -89,7 +91,7 @@ def _show(stream: Stream, blocks: Blocks, end_silence: float, display: Display) 
         if end_silence and stream.silence >= end_silence:
             begin, hypothesis = stream.begin, stream.divide()
             if hypothesis.text.strip():
-                display.finish(Spoken.of(hypothesis, begin, stream.recognizer), stream.seconds)
+                display.finish(Spoken.of(hypothesis, begin, recognizer), stream.seconds)
             shown = Partial("", "")
 
 

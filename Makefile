@@ -42,7 +42,7 @@ lock: $(VENV)/installed
 	$(BIN)/pip install uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 \
 		--all-extras --no-emit-index-url --custom-compile-command "make lock" \
-		--output-file requirements.lock setup.py
+		--output-file requirements.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) $(CORPUS) $(DEMO)
@@ -50,7 +50,7 @@ clean:
 $(CORPUS)/test_manifest.csv: data/synthetic.py | $(VENV)/installed
 	$(BIN)/python data/synthetic.py --target-dir $(CORPUS)
 
-$(VENV)/installed: requirements.lock setup.py
+$(VENV)/installed: requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null || \
 		{ echo "$(PYTHON) is no Python 3.11 or newer; name one: make PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)

@@ -1,9 +1,10 @@
-"""Option dataclasses <-> command-line flags."""
+"""Option groups <-> command-line flags."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import sys
 import typing
 from collections.abc import Callable, Sequence
@@ -19,12 +20,12 @@ T = TypeVar("T", bound=Options)
 
 @dataclass(frozen=True)
 class Arguments:
-    """What the command line said."""
+    """The parsed command line."""
 
     values: dict[str, Any]  # only the flags that were given
 
     def make(self, group: type[T], **more: Any) -> T:
-        """An option group from the flags that were given; its defaults stand for the rest.
+        """An option group from the flags that were given, with defaults for the rest.
 
         Raises:
             InputError: A value fails its check.
@@ -35,17 +36,32 @@ class Arguments:
 
 def parse(
     argv: Sequence[str] | None,
-    description: str,
+    description: str | None,
     *groups: type[Options],
     extend: Callable[[argparse.ArgumentParser], Any] = lambda parser: None,
+    examples: str = "",
 ) -> Arguments:
-    """Parse the flags of the option groups; `extend` may add arguments of the script's own.
+    """Parse the flags of option groups. `@FILE` stands for the flags in a file, with `#` comments.
+
+    Args:
+        argv: The command line without the program's name; None for that of the process.
+        description: The first lines of `--help`.
+        groups: Each becomes a section of `--help`.
+        extend: May add arguments of the command's own.
+        examples: The last lines of `--help`.
 
     Raises:
         InputError: The command line cannot be parsed.
     """
     log.configure()
-    parser = _Parser(description=description, argument_default=argparse.SUPPRESS)
+    parser = _Parser(
+        prog=os.path.basename(sys.argv[0]),
+        description=description,
+        epilog=f"examples:\n{examples.strip()}" if examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        fromfile_prefix_chars="@",
+    )
     for group in groups:
         section = parser.add_argument_group((group.__doc__ or group.__name__).splitlines()[0])
         types = typing.get_type_hints(group)
@@ -61,37 +77,38 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; --help lists the flags")  # without argparse's 60 lines of usage
 
+    def convert_arg_line_to_args(self, line: str) -> list[str]:
+        return shlex.split(line, comments=True)
 
-def _add_flag(section: argparse._ArgumentGroup, entry: Field, kind: Any) -> None:
+
+def _add_flag(section: argparse._ArgumentGroup, entry: Field[Any], kind: Any) -> None:
     metadata, default = entry.metadata, entry.default
     help = metadata["help"].replace("%", "%%")
-    if kind is bool:
-        action = "store_false" if default else "store_true"
+    if kind in (bool, bool | None):  # what None means depends on other things, which the help text names
+        action = argparse.BooleanOptionalAction if default is not False else "store_true"
+        help += " (default: yes)" if default is True else ""
         section.add_argument(*flag_names(entry), dest=entry.name, action=action, help=help)
         return
-    if kind == bool | None:  # what it is without the flag depends on other things
-        names, action = flag_names(entry), argparse.BooleanOptionalAction
-        section.add_argument(*names, dest=entry.name, action=action, help=help)
-        return
-    value_type = _value_type(kind)
+    value_type, check = _value_type(kind), metadata["check"]
     if default not in (None, ()):
-        shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
-        help += f" (default: {shown})"
-    arguments = {"metavar": value_type.__name__.upper() if value_type is not str else "TEXT"}
-    section.add_argument(
-        *flag_names(entry), dest=entry.name, type=value_type, help=help, **(arguments | metadata["argparse"])
-    )
+        text = " ".join(map(str, default)) if isinstance(default, tuple) else default
+        help += f" (default: {text})"
+    metavar = value_type.__name__.upper() if value_type is not str else "TEXT"
+    if check and check.choices:
+        metavar = f"{{{','.join(check.choices)}}}"
+    arguments = {"metavar": metavar} | metadata["argparse"]
+    section.add_argument(*flag_names(entry), dest=entry.name, type=value_type, help=help, **arguments)
 
 
 def _value_type(kind: Any) -> type:
-    """What one word of the command line becomes: float for `float | None` and `tuple[float, float]`."""
+    """The type of one word of the command line: float for `float | None` and `tuple[float, float]`."""
     while inner := [each for each in typing.get_args(kind) if each is not type(None)]:
         kind = inner[0]
-    return kind
+    return typing.cast("type", kind)
 
 
-def run(main: Callable[[], int | None]) -> None:
-    """Run a script's `main`: a user's mistake is one line on standard error and status 2."""
+def run(main: Callable[[], int | None]) -> NoReturn:
+    """Run a command's `main` and exit: the user's mistake is one line on standard error and status 2."""
     try:
         status = main() or 0
         distributed.shutdown()
@@ -101,6 +118,6 @@ def run(main: Callable[[], int | None]) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+    except BrokenPipeError:  # the reader of our output is gone, as with `| head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)

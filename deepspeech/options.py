@@ -1,4 +1,8 @@
-"""What an option is: a dataclass field with a default, a help text, a check and a flag."""
+"""Option groups: dataclass fields with a default, a help text, a check and a flag.
+
+A group stands with what it configures; `cli` turns its fields into flags, and a checkpoint stores it as plain
+data.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +16,11 @@ from deepspeech.errors import InputError
 
 @dataclass(frozen=True)
 class Check:
-    """What a value must fulfil, and the words that say so."""
+    """What a value must satisfy, and the words that say so."""
 
     holds: Callable[[Any], bool]
     words: str
+    choices: tuple[str, ...] = ()
 
 
 POSITIVE = Check(lambda value: 0 < value < float("inf"), "must be positive")
@@ -29,7 +34,7 @@ LEVEL = Check(lambda value: -100 <= value <= 100, "must be from -100 to 100 dB")
 
 
 def one_of(*choices: str) -> Check:
-    return Check(lambda value: value in choices, f"must be one of {', '.join(choices)}")
+    return Check(lambda value: value in choices, f"must be one of {', '.join(choices)}", choices)
 
 
 def option(
@@ -38,20 +43,31 @@ def option(
     """A dataclass field that is also a flag.
 
     Args:
-        default: The value without the flag. A field that is True by default gets the flag `--no-NAME`.
-        help: What the user reads in `--help`.
-        check: What the value must fulfil.
-        flags: Flag names, where they differ from the field's name.
+        default: The value without the flag.
+        help: The text in `--help`. It describes the field, also where the default is True and the usual flag
+            is the negation, `--no-NAME`.
+        check: What the value must satisfy.
+        flags: The flag's names, where they differ from the field's.
         argparse: More arguments for `ArgumentParser.add_argument`.
     """
     metadata = {"help": help, "check": check, "flags": flags, "argparse": argparse}
     return field(default=default, metadata=metadata)
 
 
-def flag_names(entry: dataclasses.Field) -> tuple[str, ...]:
-    """The command-line names of an option, e.g. `("--hidden-size",)`."""
-    prefix = "--no-" if entry.default is True else "--"
-    return entry.metadata["flags"] or (prefix + entry.name.replace("_", "-"),)
+def flag_names(entry: dataclasses.Field[Any]) -> tuple[str, ...]:
+    """The flags of an option, e.g. `("--hidden-size",)`."""
+    flags: tuple[str, ...] = entry.metadata["flags"]
+    return flags or ("--" + entry.name.replace("_", "-"),)
+
+
+def shown(entry: dataclasses.Field[Any], value: Any) -> str:
+    """An option as the user would write it: `--hidden-size 512`, `--adam`, `--no-bidirectional`."""
+    name = flag_names(entry)[0]
+    if isinstance(value, bool):
+        return name if value else name.replace("--", "--no-", 1)
+    if isinstance(value, tuple):
+        value = " ".join(map(str, value))
+    return f"{name} {value}"
 
 
 @dataclass(frozen=True)
@@ -65,10 +81,10 @@ class Options:
                 continue
             values = value if isinstance(value, tuple) else (value,)
             try:
-                fulfilled = all(check.holds(each) for each in values)
+                holds = all(check.holds(each) for each in values)
             except TypeError:  # a value of another type, from a damaged file
-                fulfilled = False
-            if not fulfilled:
+                holds = False
+            if not holds:
                 raise InputError(f"{flag_names(entry)[0]} {value}: {check.words}")
 
     def to_dict(self) -> dict[str, Any]:
@@ -85,5 +101,5 @@ class Options:
         for entry in fields(cls):
             value, kind = values.get(entry.name, entry.default), type(entry.default)
             if type(value) is not kind and not (kind is float and type(value) is int):
-                raise InputError(f"{entry.name} is {value!r}, which is no {kind.__name__}")
+                raise InputError(f"{entry.name} is {value!r}, not of type {kind.__name__}")
         return cls(**values)

@@ -96,3 +96,23 @@ def test_exit_status(result, status, capsys):
         cli.run(main)
     assert caught.value.code == status
     assert ("error: x: y\n" in capsys.readouterr().err) == (status == 2)
+
+
+def test_flags_can_be_read_from_a_file(tmp_path):
+    flags = tmp_path / "flags.txt"
+    flags.write_text('--adam  # not SGD\n--id "two words" --lr 1e-3\n\n# nothing here\n--no-bidirectional\n')
+    arguments = cli.parse([f"@{flags}", "--lr", "2e-3"], "", *ALL)
+    training = arguments.make(Training)
+    assert (training.adam, training.id, training.learning_rate) == (True, "two words", 2e-3)
+    assert not arguments.make(ModelConfig).bidirectional
+    with pytest.raises(InputError, match="gone"):
+        cli.parse([f"@{tmp_path}/gone"], "", *ALL)
+
+
+def test_help_shows_choices_negations_and_examples(capsys):
+    with pytest.raises(SystemExit):
+        cli.parse(["--help"], "Trains.", *ALL, examples="  train.py --adam")
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--rnn-type {lstm,gru,rnn}" in shown
+    assert "--bidirectional, --no-bidirectional process utterances in both directions" in shown
+    assert shown.endswith("examples: train.py --adam")

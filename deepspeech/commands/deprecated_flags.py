@@ -28,7 +28,6 @@ FLAGS = {
     "--gpu-rank": TORCHRUN,
     "--local_rank": TORCHRUN,
     "--local-rank": TORCHRUN,
-    "--cuda": "training takes the GPU where there is one; --no-cuda forbids it",
     "--silent": "progress is one line on standard error; 2> /dev/null hides it",
     "--no-shuffle": "epochs after the first are always shuffled",
     "--model-path": "the best model goes to --save-folder under --best-val-model-name",

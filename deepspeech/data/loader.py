@@ -128,8 +128,8 @@ class DataConfig(Options):
     )
     sorta_grad: bool = option(
         True,
-        "shuffle the first epoch too, instead of shortest first",
-        flags=("--no-sorta-grad", "--no-sortaGrad"),
+        "present the first epoch shortest first (SortaGrad)",
+        flags=("--sorta-grad", "--sortaGrad"),
     )
 
 

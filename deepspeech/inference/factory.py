@@ -12,7 +12,7 @@ from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.device import _device, number_format
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
-from deepspeech.options import Options, flag_names, one_of, option
+from deepspeech.options import Options, one_of, option, shown
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,5 @@ def make_decoder(config: DecoderConfig, labels: Labels) -> Decoder:
         return BeamCTCDecoder(labels, config)
     for entry in fields(config):
         if (value := getattr(config, entry.name)) != entry.default:
-            flag = flag_names(entry)[0] + ("" if value is True else f" {value}")
-            raise InputError(f"{flag}: greedy decoding has no use for it; pass --decoder beam")
+            raise InputError(f"{shown(entry, value)}: greedy decoding has no use for it; pass --decoder beam")
     return GreedyDecoder(labels)

@@ -32,7 +32,7 @@ class ModelConfig(Options):
     hidden_size: int = option(1024, "units of a recurrent layer and direction", POSITIVE)
     hidden_layers: int = option(5, "number of recurrent layers", POSITIVE)
     rnn_type: str = option("lstm", "recurrent cell", one_of("lstm", "gru", "rnn"))
-    bidirectional: bool = option(True, "read forward only, with a lookahead convolution")
+    bidirectional: bool = option(True, "process utterances in both directions")
     lookahead_context: int = option(20, "frames the lookahead convolution sees, its own included", POSITIVE)
     labels: tuple[str, ...] = ()
     features: FeatureConfig = FeatureConfig()

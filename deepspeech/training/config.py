@@ -25,7 +25,7 @@ class TrainingConfig(Options):
 
     epochs: int = option(70, "number of passes over the training data", POSITIVE)
     seed: int = option(123456, "seed of weights, shuffling and augmentation", SEED)
-    cuda: bool = option(True, "train on the CPU even where there is a GPU")
+    cuda: bool = option(True, "train on the GPU if there is one")
     precision: str = option(
         "auto",
         "fp32, or bf16/fp16 by autocast; auto takes bf16 where the hardware computes in it",

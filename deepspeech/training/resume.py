@@ -16,7 +16,7 @@ from deepspeech.data.loader import DataConfig
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
 from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
-from deepspeech.options import flag_names
+from deepspeech.options import shown
 from deepspeech.training.config import TrainingConfig
 from deepspeech.training.optimizer import load_memory
 from deepspeech.training.progress import Progress
@@ -157,6 +157,6 @@ def _refuse_contradictions(arguments: Arguments, config: ModelConfig, source: st
             given: Any = arguments.values.get(name, getattr(there, name))
             if given != getattr(there, name):
                 raise InputError(
-                    f"{flag_names(entry)[0]} {given}: {source} has {getattr(there, name)}; "
+                    f"{shown(entry, given)}: {source} has {getattr(there, name)}; "
                     "leave the flag out or train a new model"
                 )

@@ -30,8 +30,8 @@ from deepspeech.data.batch import Batch, padded_size
 from deepspeech.data.loader import DeviceFeatures, ahead
 from deepspeech.model import cudnn
 from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
-from deepspeech.model.padding import Frames
-from deepspeech.model.rnn import LAYERS, RecurrentLayer, State
+from deepspeech.model.padding import Frames, State
+from deepspeech.model.rnn import LAYERS, RecurrentLayer
 from deepspeech.training.config import TrainingConfig
 from deepspeech.training.train_step import TrainingStep
 

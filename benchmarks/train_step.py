@@ -96,7 +96,8 @@ def make_step(case: Case, packed: bool, dtype: torch.dtype) -> Callable[[], None
     def step() -> None:
         with torch.autocast("cpu", dtype=dtype, enabled=dtype != torch.float32):
             log_probs, lengths = model(batch.features, batch.lengths)
-        (ctc_losses(log_probs, lengths, batch, blank=0).sum() / len(batch)).backward()
+        losses = ctc_losses(log_probs, lengths, batch.targets, batch.target_lengths, blank=0)
+        losses.mean().backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 400)
         optimizer.step()
         optimizer.zero_grad()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from deepspeech.audio import loading
 from deepspeech.audio.features import FeatureConfig
@@ -16,6 +17,7 @@ from deepspeech.audio.windowing import Window
 from deepspeech.data.corpus import encode
 from deepspeech.data.manifest import Utterance, read_manifest, read_transcript
 from deepspeech.data.parallel import map_checked
+from deepspeech.decoding.alignment import minimum_frames
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
 
@@ -113,8 +115,8 @@ def _check(utterance: Utterance, labels: Labels, features: FeatureConfig, decode
     if not text:
         faults.append(f"{utterance.transcript_path}: empty transcript")
     try:
-        target = np.array(encode(text, labels))
-        needed = len(target) + int((target[1:] == target[:-1]).sum())  # a blank between equal ones
+        target = torch.tensor(encode(text, labels), dtype=torch.int64)
+        needed = int(minimum_frames(target, torch.tensor([len(target)])))
         frames = output_frames(seconds, features)
         if needed > frames:
             faults.append(

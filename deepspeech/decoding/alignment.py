@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -71,15 +70,30 @@ def forced_align(log_probs: Tensor, targets: Sequence[int], blank: int) -> tuple
             f"alignment needs a torchaudio that fits torch {torch.__version__}: "
             f"{' '.join(str(error).split())[:200]}; pip install 'torch>=2.11,<2.15' 'torchaudio>=2.11'"
         ) from None
-    needed = len(targets) + sum(left == right for left, right in pairwise(targets))
+    target = torch.tensor([list(targets)], dtype=torch.int32)
+    needed = int(minimum_frames(target[0], torch.tensor([len(targets)])))
     if len(log_probs) < needed:
         raise InputError(
             f"the transcript needs {needed} output frames, the audio has {len(log_probs)}; "
             "give the transcript of this recording"
         )
     log_probs = log_probs.detach().float().cpu()[None]
-    path, scores = best_path(log_probs, torch.tensor([list(targets)], dtype=torch.int32), blank=blank)
+    path, scores = best_path(log_probs, target, blank=blank)
     labels = path[0]
     begins = labels != blank
     begins[1:] &= labels[1:] != labels[:-1]
     return begins.nonzero().flatten().tolist(), scores.sum().item()
+
+
+def minimum_frames(targets: Tensor, target_lengths: Tensor) -> Tensor:
+    """The fewest frames in which CTC can spell each target: (batch,) int64.
+
+    A target needs a frame for every label, and one for a blank between two equal ones.
+
+    Args:
+        targets: (sum of target_lengths,) label indices, concatenated.
+        target_lengths: (batch,) int64.
+    """
+    utterance = torch.arange(len(target_lengths)).repeat_interleave(target_lengths)
+    repeated = (targets[1:] == targets[:-1]) & (utterance[1:] == utterance[:-1])
+    return target_lengths + utterance[1:][repeated].bincount(minlength=len(target_lengths))

@@ -108,7 +108,8 @@ def evaluate(
             batch = batch.to(device)
             with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
                 log_probs, lengths = model(batch.features, batch.lengths)
-            losses = ctc_losses(log_probs, lengths, batch, model.labels.blank).tolist()
+            targets = batch.targets, batch.target_lengths
+            losses = ctc_losses(log_probs, lengths, *targets, model.labels.blank).tolist()
             decoded = decoder.decode(log_probs, lengths)
             for observe in observers:
                 observe(batch, log_probs, lengths, decoded)

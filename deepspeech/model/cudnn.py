@@ -7,15 +7,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-if TYPE_CHECKING:
-    from deepspeech.model.padding import Frames
-    from deepspeech.model.rnn import State
+from deepspeech.model.padding import Frames, State
 
 FUNCTIONS = {"LSTM": torch.lstm, "GRU": torch.gru, "RNN_TANH": torch.rnn_tanh}
 Weights = Sequence[Sequence[Tensor]]  # of each direction, in the order of nn.LSTM

@@ -15,8 +15,8 @@ from deepspeech.errors import InputError
 from deepspeech.labels import Labels
 from deepspeech.model.batch_norm import MaskedBatchNorm
 from deepspeech.model.padding import Frames
+from deepspeech.model.padding import State as RecurrentState
 from deepspeech.model.rnn import RecurrentLayer
-from deepspeech.model.rnn import State as RecurrentState
 from deepspeech.options import (
     POSITIVE,
     Options,

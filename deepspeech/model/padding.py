@@ -7,6 +7,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+State = tuple[Tensor, ...]  # of a recurrent layer: (directions, batch, hidden_size) float32; LSTMs have two
+
 
 class Frames:
     """Which frames of a padded batch are valid.

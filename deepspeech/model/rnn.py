@@ -10,12 +10,10 @@ from torch import Tensor, nn
 from deepspeech.model import cudnn
 from deepspeech.model.batch_norm import SequenceNorm
 from deepspeech.model.gru import GRUCell, Recurrence, TanhCell, Transposed, advance, project
-from deepspeech.model.padding import Frames
+from deepspeech.model.padding import Frames, State
 
 LAYERS = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 CELLS = {"GRU": GRUCell(), "RNN_TANH": TanhCell()}
-
-State = tuple[Tensor, ...]  # (directions, batch, hidden_size) float32; of LSTM cells there are two
 
 
 class RecurrentLayer(nn.Module):

@@ -67,7 +67,8 @@ class TrainingStep:
                 log_probs, lengths = self.network(*self._inputs(batch))
             with record_function("ctc"):  # names for --profile; they cost nothing without it
                 if len(batch):
-                    loss = ctc_losses(log_probs, lengths, batch, self.model.labels.blank).sum()
+                    targets = batch.targets, batch.target_lengths
+                    loss = ctc_losses(log_probs, lengths, *targets, self.model.labels.blank).sum()
                 else:
                     loss = 0 * log_probs.sum()
             mean = loss / (max(utterances, 1) * self.config.grad_accumulation)

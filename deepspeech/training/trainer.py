@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
-from itertools import chain
+from itertools import chain, compress
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -127,7 +127,9 @@ class Trainer:
 
     def _train_batch(self, batch: Batch) -> None:
         """Forward and backward pass; gradients add up until `_update`."""
-        short = too_short(self.model.output_lengths(batch.lengths), batch)
+        lengths = self.model.output_lengths(batch.lengths)
+        cut = too_short(lengths, batch.targets, batch.target_lengths).tolist()
+        short = list(compress(batch.indices, cut))
         everyone = distributed.gather((len(batch), len(batch.faults), batch.duration, short))
         utterances, unreadable, seconds, shorts = zip(*everyone, strict=True)
         self.progress.unreadable += sum(unreadable)

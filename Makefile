@@ -16,15 +16,13 @@ export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 
 help:
 	@echo "make demo   train on synthetic speech, test and transcribe: minutes on two cores"
-	@echo "make test   check the style and run all tests"
+	@echo "make test   check style and types and run all tests"
 	@echo "make lock   choose the versions in requirements.lock anew"
 	@echo "make clean  remove the environment, the synthetic corpus and the demo's model"
 
 demo: $(VENV)/installed $(CORPUS)/test_manifest.csv
-	$(BIN)/python train.py --save-folder $(DEMO) --id "Synthetic corpus" \
-		--train-manifest $(CORPUS)/train_manifest.csv --val-manifest $(CORPUS)/val_manifest.csv \
-		--window-size 0.025 --window-stride 0.02 --rnn-type gru --hidden-size 256 --hidden-layers 2 --batch-size 12 \
-		--num-workers 1 --adam --lr 2.5e-3 --schedule cosine --warmup-epochs 0.3 --epochs 5
+	$(BIN)/python train.py @configs/demo.txt --save-folder $(DEMO) --id "Synthetic corpus" \
+		--train-manifest $(CORPUS)/train_manifest.csv --val-manifest $(CORPUS)/val_manifest.csv
 	$(BIN)/python test.py --model-path $(DEMO)/deepspeech_final.pth \
 		--test-manifest $(CORPUS)/test_manifest.csv --num-workers 1 --output $(DEMO)/test.csv
 	$(BIN)/python transcribe.py --model-path $(DEMO)/deepspeech_final.pth $(CORPUS)/wav/$(SAMPLE).wav \
@@ -36,6 +34,7 @@ demo: $(VENV)/installed $(CORPUS)/test_manifest.csv
 test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 
 lock: $(VENV)/installed

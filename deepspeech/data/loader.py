@@ -8,15 +8,16 @@ from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from deepspeech import distributed
 from deepspeech.audio.features import FeatureConfig, Spectrogram
 from deepspeech.audio.spec_augment import Policy, apply
-from deepspeech.data.batch import Batch, Sample, collate, padded_size
+from deepspeech.data.batch import Batch, collate, padded_size
 from deepspeech.data.dataset import SpectrogramDataset
+from deepspeech.data.parallel import ValueOrFault
 from deepspeech.data.sampler import BucketingSampler
-from deepspeech.errors import InputError, UnreadableError
+from deepspeech.errors import UnreadableError
 from deepspeech.options import (
     NOT_NEGATIVE,
     POSITIVE,
@@ -24,19 +25,6 @@ from deepspeech.options import (
     one_of,
     option,
 )
-
-
-class _Reader(Dataset):
-    """Hands an unreadable utterance on as a value, so that it can cross from a worker process."""
-
-    def __init__(self, dataset: SpectrogramDataset) -> None:
-        self.dataset = dataset
-
-    def __getitem__(self, index: int) -> Sample | InputError:
-        try:
-            return self.dataset[index]
-        except InputError as error:
-            return error
 
 
 def ignore_signals(worker: int) -> None:
@@ -66,8 +54,9 @@ class AudioDataLoader(DataLoader):
         device: str | torch.device = "cpu",
     ) -> None:
         self.device = torch.device(device)
+        self.utterances = dataset
         super().__init__(
-            _Reader(dataset),
+            ValueOrFault(dataset.__getitem__),
             batch_sampler=sampler,
             collate_fn=collate,
             num_workers=min(num_workers, distributed.cores_per_process()),
@@ -77,11 +66,6 @@ class AudioDataLoader(DataLoader):
         self.skip_faulty = skip_faulty
         policy = dataset.augment.policy if dataset.augment else None
         self.features = DeviceFeatures(dataset.spectrogram.config, policy).to(self.device)
-
-    @property
-    def utterances(self) -> SpectrogramDataset:
-        """The dataset that was given."""
-        return self.dataset.dataset
 
     def __iter__(self) -> Iterator[Batch]:
         """Iterate over batches.

@@ -1,12 +1,13 @@
-"""Work on many rows in threads, collecting the faults of all of them."""
+"""Work on many rows at once in threads or processes; every fault is collected."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Generic, TypeVar
 
+from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from deepspeech import log
@@ -20,21 +21,36 @@ Row = TypeVar("Row")
 Result = TypeVar("Result")
 
 
+class ValueOrFault(Dataset["Result | InputError"], Generic[Row, Result]):
+    """A function that returns its `InputError` instead of raising it.
+
+    As a value, a fault can be collected with others, and keeps its type on the way from a worker process.
+    For a `DataLoader` it is also a dataset, with the function's arguments as indices.
+    """
+
+    def __init__(self, function: Callable[[Row], Result]) -> None:
+        self.function = function
+
+    def __call__(self, row: Row) -> Result | InputError:
+        try:
+            return self.function(row)
+        except InputError as fault:
+            return fault
+
+    __getitem__ = __call__
+
+
 def map_checked(
     function: Callable[[Row], Result], rows: Sequence[Row], description: str
 ) -> tuple[list[Result], list[str]]:
     """Apply a function in threads: its results in order, and the texts of its InputErrors."""
+    checked = ValueOrFault(function)
 
     def block(start: int) -> list[Result | InputError]:
-        results = []
-        for row in rows[start : start + BLOCK]:
-            try:
-                results.append(function(row))
-            except InputError as fault:
-                results.append(fault)
-        return results
+        return [checked(row) for row in rows[start : start + BLOCK]]
 
-    results, faults = [], []
+    results: list[Result] = []
+    faults: list[str] = []
     with (
         ThreadPoolExecutor(THREADS) as pool,
         tqdm(total=len(rows), desc=description, unit="utterance", leave=False) as bar,

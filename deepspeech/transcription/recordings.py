@@ -7,15 +7,16 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from deepspeech.audio.loading import duration, find_audio, load_audio
 from deepspeech.data.loader import ignore_signals
 from deepspeech.data.manifest import read_manifest
-from deepspeech.data.parallel import THREADS
+from deepspeech.data.parallel import THREADS, ValueOrFault
 from deepspeech.data.sampler import BucketingSampler
 from deepspeech.decoding.word_times import Transcript
 from deepspeech.errors import InputError
@@ -113,7 +114,7 @@ def _transcribe(
     recognizer: Recognizer, paths: Sequence[str], config: RecordingsConfig, words: bool, progress: bool
 ) -> Iterator[tuple[str, Parts]]:
     with ThreadPoolExecutor(THREADS) as pool:
-        durations = dict(zip(paths, pool.map(_duration, paths), strict=True))
+        durations = dict(zip(paths, pool.map(ValueOrFault(duration), paths), strict=True))
     faults = {path: each for path, each in durations.items() if isinstance(each, InputError)}
     yield from ((path, _fault(error)) for path, error in faults.items())
     short = {
@@ -139,37 +140,19 @@ def _fault(error: InputError) -> Parts:
     yield
 
 
-def _duration(path: str) -> float | InputError:
-    try:
-        return duration(path)
-    except InputError as error:
-        return error
-
-
 def _read_batches(
     durations: dict[str, float], sample_rate: int, config: RecordingsConfig
-) -> Iterable[list[tuple[str, np.ndarray | InputError]]]:
+) -> Iterator[list[tuple[str, np.ndarray | InputError]]]:
     """Waveforms of the files whose seconds are given, of like length in batches, by worker processes."""
     paths = list(durations)
     sampler = BucketingSampler(list(durations.values()), 1, shuffle=False, batch_seconds=config.batch_seconds)
     batches = [[paths[index] for index in batch] for batch in sampler.batches()]
-    return DataLoader(
-        _Waveforms(sample_rate),
+    loader = DataLoader(
+        ValueOrFault(partial(load_audio, sample_rate=sample_rate)),
         batch_sampler=batches,
         collate_fn=list,
         num_workers=min(config.num_workers, len(batches) // 2, os.cpu_count() or 1),
         worker_init_fn=ignore_signals,
     )
-
-
-class _Waveforms(Dataset):
-    """Waveforms by path. A fault is handed on as a value, so that it can cross from a worker process."""
-
-    def __init__(self, sample_rate: int) -> None:
-        self.sample_rate = sample_rate
-
-    def __getitem__(self, path: str) -> tuple[str, np.ndarray | InputError]:
-        try:
-            return path, load_audio(path, self.sample_rate)
-        except InputError as error:
-            return path, error
+    for names, waveforms in zip(batches, loader, strict=True):
+        yield list(zip(names, waveforms, strict=True))

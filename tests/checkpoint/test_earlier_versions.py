@@ -47,7 +47,7 @@ def test_a_resumed_run_ends_with_the_same_weights(kind, checkpoint, corpus: Tiny
     with np.load(FILES / f"{kind}.npz") as there:
         assert weights.keys() == {name[len("final/") :] for name in there if name.startswith("final/")}
         for name, tensor in weights.items():
-            # Batch norm cancels the biases before it: their gradients are rounding errors, which Adam scales up.
+            # Batch norm cancels the biases before it: their gradient is rounding error, scaled up by Adam.
             cancelled = name in BIASES or name.endswith("running_mean")
             tolerance = {"rtol": 1e-4, "atol": 1e-2 if cancelled else 1e-5}
             assert np.allclose(tensor.numpy(), there[f"final/{name}"], **tolerance), name

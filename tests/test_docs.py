@@ -1,0 +1,107 @@
+"""The documentation says what is there: links, files, commands and flags."""
+
+import ast
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+import deepspeech.__main__
+from deepspeech.errors import InputError
+from tests.conftest import ROOT, load_script
+
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
+STAR_LINES = 3100
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+
+
+def blocks(page: Path) -> list[str]:
+    """The fenced blocks without a language: command lines, and the tree."""
+    fenced = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return [text for language, text in fenced if not language]
+
+
+def commands() -> list[tuple[str, str]]:
+    """All command lines of train, test and transcribe, with continuation lines joined."""
+    launcher = r"(?:python|deepspeech|--max-restarts=\d+|--nproc_per_node=\d+)"
+    found = []
+    for line in (line for page in PAGES for block in blocks(page) for line in logical_lines(block)):
+        line = line.partition(" #")[0].partition(" > ")[0]
+        if match := re.search(rf"{launcher} (train|test|transcribe)(?:\.py)? (.*)", line):
+            found.append((match[1], match[2].replace(" ...", "").strip()))
+    return found
+
+
+def logical_lines(block: str) -> list[str]:
+    return block.replace("\\\n", " ").splitlines()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    text = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        assert "://" in target or (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize(("name", "line"), commands())
+def test_commands_have_only_flags_that_exist(name, line, monkeypatch):
+    """The command's own parser reads the line; nothing else runs."""
+
+    class Parsed(Exception):
+        pass
+
+    def stop(*arguments, **options):
+        raise Parsed
+
+    monkeypatch.setattr("deepspeech.cli.Arguments", stop)
+    monkeypatch.chdir(ROOT)
+    main = load_script(f"{name}.py").main
+    with pytest.raises(Parsed):
+        main(shlex.split(line))
+
+
+def test_the_documentation_has_such_commands():
+    assert len(commands()) >= 20
+
+
+def tree() -> dict[str, tuple[bool, str]]:
+    """The modules in the tree of architecture.md: whether each has a star, and its description."""
+    found, folder = {}, ""
+    block = next(block for block in blocks(ARCHITECTURE) if block.startswith("deepspeech/"))
+    for line in block.splitlines()[1:]:
+        name, _, text = line.strip().partition(" ")
+        if name.endswith("/"):
+            folder = name
+        else:
+            star = "★" in text
+            found[(folder if line.startswith("    ") else "") + name] = star, text.strip("★ ")
+    return found
+
+
+def test_the_tree_describes_every_module_as_its_docstring_does():
+    package = ROOT / "deepspeech"
+    expected = {}
+    for path in package.rglob("*.py"):
+        name = str(path.relative_to(package))
+        if not name.endswith("/__init__.py"):
+            text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+            expected[name] = text.splitlines()[0].rstrip(".")
+    assert {name: text for name, (_, text) in tree().items()} == expected
+
+
+def test_the_core_can_be_read_in_an_afternoon():
+    stars = [ROOT / "deepspeech" / name for name, (star, _) in tree().items() if star]
+    assert len(stars) >= 20
+    assert sum(len(path.read_text(encoding="utf-8").splitlines()) for path in stars) <= STAR_LINES
+
+
+def test_every_command_is_listed_with_help(capsys):
+    for name in deepspeech.__main__.COMMANDS:
+        assert f"  {name} " in deepspeech.__main__.USAGE
+
+
+def test_an_unknown_command_is_one_line(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["deepspeech", "trian"])
+    with pytest.raises(InputError, match="trian: no such command; choose from train, "):
+        deepspeech.__main__._dispatch()

@@ -50,6 +50,12 @@ class FeatureConfig(Options):
         return round(self.sample_rate * self.window_stride)
 
     @property
+    def frames(self) -> Window:
+        """The STFT's windows over the samples, each centred on its frame."""
+        size = self.window_samples
+        return Window(size, self.stride_samples, size // 2, size // 2)
+
+    @property
     def bins(self) -> int:
         """Frequency bins of a frame: 161 by default."""
         return self.window_samples // 2 + 1
@@ -87,7 +93,7 @@ class Spectrogram(nn.Module):
         size = config.window_samples
         taper = WINDOWS[config.window](size, periodic=config.periodic, dtype=torch.float64)
         self.register_buffer("taper", taper.float(), persistent=False)
-        self.frames = Window(size, config.stride_samples, size // 2, size // 2)
+        self.frames = config.frames
 
     def forward(self, waveforms: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Features of a batch.

@@ -13,17 +13,16 @@ import torch
 
 from deepspeech.audio import loading
 from deepspeech.audio.features import FeatureConfig
-from deepspeech.audio.windowing import Window
 from deepspeech.data.corpus import encode
 from deepspeech.data.manifest import Utterance, read_manifest, read_transcript
 from deepspeech.data.parallel import map_checked
 from deepspeech.decoding.alignment import minimum_frames
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
+from deepspeech.model.deepspeech2 import DeepSpeech
 
 TOLERANCE = 0.1  # seconds a manifest's duration may be off
 SILENCE = 10 ** (-80 / 20)  # peak amplitude: nothing above -80 dB
-CONVOLUTION = Window(11, 2, 5, 5)  # the network's first; the second keeps the number of frames
 
 
 @dataclass(frozen=True)
@@ -117,7 +116,8 @@ def _check(utterance: Utterance, labels: Labels, features: FeatureConfig, decode
     try:
         target = torch.tensor(encode(text, labels), dtype=torch.int64)
         needed = int(minimum_frames(target, torch.tensor([len(target)])))
-        frames = output_frames(seconds, features)
+        samples = round(seconds * features.sample_rate)
+        frames = DeepSpeech.output_lengths(features.frames.count(samples))
         if needed > frames:
             faults.append(
                 f"{utterance.transcript_path}: {len(target)} characters need {needed} frames of the network, "
@@ -126,13 +126,6 @@ def _check(utterance: Utterance, labels: Labels, features: FeatureConfig, decode
     except InputError as fault:
         faults.append(str(fault))
     return Checked(utterance, text, seconds, digest, tuple(faults))
-
-
-def output_frames(seconds: float, features: FeatureConfig) -> int:
-    """Frames that the network gives out for so much audio."""
-    size = features.window_samples
-    spectrogram = Window(size, features.stride_samples, size // 2, size // 2)
-    return CONVOLUTION.count(spectrogram.count(round(seconds * features.sample_rate)))
 
 
 def _repeated(checked: Sequence[Checked]) -> list[str]:

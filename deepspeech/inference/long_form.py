@@ -44,7 +44,7 @@ def transcribe_long(
         InputError: The file cannot be read, or not to its end; or there is more than one hypothesis:
             alternatives for a segment make none for the recording.
     """
-    rate, frame = recognizer.model.config.features.sample_rate, recognizer.seconds(1)
+    rate, frame = recognizer.model.config.features.sample_rate, recognizer.model.frame_seconds
     segmenter = Segmenter(rate, chunk_seconds, SHORTEST * chunk_seconds)
     length = round(duration(path))
 

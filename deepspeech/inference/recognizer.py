@@ -16,7 +16,7 @@ from deepspeech.decoding.decoder import Decoder, Hypothesis, StreamingDecoder
 from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.decoding.word_times import Transcript, find_words, sound_levels
 from deepspeech.errors import InputError
-from deepspeech.inference.stream import Stream, autocast, frame_seconds, latency
+from deepspeech.inference.stream import Stream, autocast
 from deepspeech.model.deepspeech2 import DeepSpeech
 
 
@@ -83,7 +83,7 @@ class Recognizer:
         decoded = self.decoder.decode(log_probs, lengths)
         if not words:
             return [[Transcript(hypothesis, []) for hypothesis in hypotheses] for hypotheses in decoded]
-        labels, frame = self.model.labels, self.seconds(1)
+        labels, frame = self.model.labels, self.model.frame_seconds
         result = []
         for waveform, row, length, hypotheses in zip(
             waveforms, log_probs.cpu(), lengths.tolist(), decoded, strict=True
@@ -125,15 +125,6 @@ class Recognizer:
         if isinstance(audio, np.ndarray):
             return audio
         return load_audio(audio, self.model.config.features.sample_rate)
-
-    @property
-    def latency(self) -> float:
-        """Seconds from a sound to the moment when a stream can write it, at the earliest."""
-        return latency(self.model)
-
-    def seconds(self, offset: int) -> float:
-        """When an output frame, as in `Hypothesis.offsets`, starts."""
-        return offset * frame_seconds(self.model)
 
 
 def _few_lengths(samples: int) -> int:

@@ -123,12 +123,12 @@ class Stream:
             self._listen(read)
             self._partial = self._decoder.feed(read)
         recent = np.concatenate([self._recent, samples])
-        self._recent = recent[max(len(recent) - round(latency(self.model) * self.sample_rate), 0) :]
+        self._recent = recent[max(len(recent) - round(self.model.latency * self.sample_rate), 0) :]
         return self._partial
 
     def _listen(self, log_probs: np.ndarray) -> None:
         """Measure how long nothing was read: frames (frames, labels) of blanks and spaces."""
-        labels, frame = self.model.labels, frame_seconds(self.model)
+        labels, frame = self.model.labels, self.model.frame_seconds
         nothing = [labels.blank, *([labels.index(" ")] if " " in labels else [])]
         read = np.flatnonzero(~np.isin(log_probs.argmax(axis=1), nothing))
         if len(read):
@@ -140,27 +140,6 @@ class Stream:
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """The context in which a network runs; float32 means no autocast."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
-
-
-def latency(model: DeepSpeech) -> float:
-    """Seconds from a sound to the moment when a stream can write it, at the earliest.
-
-    An output frame waits for the last sample that it sees, by way of the inputs that the
-    lookahead, both convolutions and the STFT see ahead.
-    """
-    ahead = 0  # inputs of a layer that an output frame sees after its own time; at last samples
-    layers = [Spectrogram(model.config.features).frames, *model.conv.time, model.lookahead[0].time]
-    for window in reversed(layers):
-        ahead = ahead * window.stride + window.size - 1 - window.before
-    return (ahead + 1) / model.config.features.sample_rate
-
-
-def frame_seconds(model: DeepSpeech) -> float:
-    """Seconds from one output frame to the next."""
-    stride = model.config.features.window_stride
-    for window in model.conv.time:
-        stride *= window.stride
-    return stride
 
 
 def checked(samples: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from deepspeech.audio.features import FeatureConfig
-from deepspeech.audio.windowing import Window
+from deepspeech.audio.windowing import Count, Window
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
 from deepspeech.model.batch_norm import MaskedBatchNorm
@@ -61,6 +61,7 @@ class ModelConfig(Options):
 
 
 CHANNELS = 32
+CONV_TIME = Window(11, 2, 5, 5), Window(11, 1, 5, 5)  # what the convolutions see over time
 
 
 @dataclass(frozen=True)
@@ -155,11 +156,32 @@ class DeepSpeech(nn.Module):
         log_probs = linear(hidden).float().log_softmax(-1).transpose(0, 1)
         return log_probs, lengths, State(conv, tuple(rnns), ahead)
 
-    def output_lengths(self, lengths: Tensor) -> Tensor:
-        """Frame counts of the output for frame counts of the input."""
-        for window in self.conv.time:
+    @staticmethod
+    def output_lengths(lengths: Count) -> Count:
+        """Frame counts of the output for frame counts of the features."""
+        for window in CONV_TIME:
             lengths = window.count(lengths)
         return lengths
+
+    @property
+    def frame_seconds(self) -> float:
+        """Seconds from one output frame to the next."""
+        seconds = self.config.features.window_stride
+        for window in CONV_TIME:
+            seconds *= window.stride
+        return seconds
+
+    @property
+    def latency(self) -> float:
+        """Seconds from a sound to the earliest moment at which a stream can write it.
+
+        An output frame waits for the last sample that it sees, by way of the inputs that the
+        lookahead, both convolutions and the STFT see ahead.
+        """
+        ahead = 0  # inputs of a layer that an output frame sees after its own time; at last samples
+        for window in reversed([self.config.features.frames, *CONV_TIME, self.lookahead[0].time]):
+            ahead = ahead * window.stride + window.size - 1 - window.before
+        return (ahead + 1) / self.config.features.sample_rate
 
 
 class _Named(nn.Module):
@@ -178,7 +200,6 @@ class ConvStack(nn.Module):
 
     def __init__(self, bins: int) -> None:
         super().__init__()
-        self.time = Window(11, 2, 5, 5), Window(11, 1, 5, 5)
         self.seq_module = nn.Sequential(
             nn.Conv2d(1, CHANNELS, kernel_size=(41, 11), stride=(2, 2), padding=(20, 0)),
             MaskedBatchNorm(CHANNELS),
@@ -198,7 +219,7 @@ class ConvStack(nn.Module):
         hidden, after = features[:, None], []
         layers = list(self.seq_module)
         for window, held, (convolve, norm, clip) in zip(
-            self.time, state, (layers[:3], layers[3:]), strict=True
+            CONV_TIME, state, (layers[:3], layers[3:]), strict=True
         ):
             lengths = window.count(lengths, None if held is None else held.shape[3], final)
             hidden, held = window.slide(convolve, hidden, held, final)

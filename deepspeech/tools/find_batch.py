@@ -201,7 +201,7 @@ def _batch(setting: Setting, utterances: int) -> Batch:
     """Noise as long as the longest utterance: what it sounds like takes no memory."""
     features = setting.model.features
     samples = math.ceil(setting.seconds * features.sample_rate)
-    size = samples if setting.waveforms else samples // features.stride_samples + 1
+    size = samples if setting.waveforms else features.frames.count(samples)
     inputs = torch.randn(utterances, 1 if setting.waveforms else features.bins, size)
     labels = torch.arange(setting.characters * utterances) % (len(setting.model.labels) - 1)
     blank = setting.model.labels.index("_")

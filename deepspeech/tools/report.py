@@ -177,7 +177,7 @@ def draw_utterance(result: Result, recognizer: Recognizer) -> Figure:
     log_probs, _ = recognizer.log_probs([waveform])
     best = recognizer.transcripts(waveform)[0]
     probabilities = log_probs[0].exp().cpu().numpy()  # (frames, labels)
-    times = [recognizer.seconds(frame) for frame in range(len(probabilities))]
+    times = [frame * recognizer.model.frame_seconds for frame in range(len(probabilities))]
     seconds, labels = len(waveform) / rate, recognizer.model.labels
 
     figure = Figure(figsize=(min(max(9.0, 1.6 * seconds), 30.0), 5), layout="constrained")

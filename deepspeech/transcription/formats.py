@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import itertools
 import textwrap
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ class Cue:
 
 def rows(
     transcripts: Sequence[Transcript],
-    seconds: Callable[[int], float],
+    frame_seconds: float,
     offsets: bool = False,
     words: bool = False,
     scores: bool = False,
@@ -39,7 +39,7 @@ def rows(
 
     Args:
         transcripts: Of one recording.
-        seconds: When an output frame begins.
+        frame_seconds: Seconds from one output frame to the next.
         offsets: Tell where each character begins, in output frames and in seconds.
         words: Tell the time and confidence of each word.
         scores: Tell what the decoder ranked by.
@@ -53,7 +53,7 @@ def rows(
             row |= {name: round(getattr(hypothesis, name), 4) for name in names}
         if offsets:
             row["offsets"] = hypothesis.offsets
-            row["offsets_seconds"] = [round(seconds(offset), 3) for offset in hypothesis.offsets]
+            row["offsets_seconds"] = [round(offset * frame_seconds, 3) for offset in hypothesis.offsets]
         if words:
             row["words"] = [_rounded(asdict(word)) for word in transcript.words]
         result.append(row)

@@ -161,8 +161,8 @@ class Spoken:
     def of(cls, hypothesis: Hypothesis, begin: float, recognizer: Recognizer) -> Spoken:
         written = zip(hypothesis.text, hypothesis.offsets, strict=True)
         offsets = [offset for label, offset in written if label != " "] or [0]
-        start, end = (begin + recognizer.seconds(each) for each in (offsets[0], offsets[-1] + 1))
-        return cls(hypothesis.text, start, end)
+        frame = recognizer.model.frame_seconds
+        return cls(hypothesis.text, begin + offsets[0] * frame, begin + (offsets[-1] + 1) * frame)
 
 
 class Display:

@@ -92,7 +92,7 @@ class Renderer:
         if self.aligned:
             meta["decoder"]["type"] = "alignment"
         offsets, words = self.output.offsets or self.aligned, self.output.words or self.aligned
-        rows = formats.rows(parts[0], self.recognizer.seconds, offsets, words, self.scores)
+        rows = formats.rows(parts[0], self.recognizer.model.frame_seconds, offsets, words, self.scores)
         return {"audio_path": file, "output": rows, "_meta": meta}
 
 

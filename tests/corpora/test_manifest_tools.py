@@ -6,13 +6,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from data import build_manifest, merge_manifests, split_manifest, verify_manifest
+from deepspeech.audio.features import FeatureConfig, Spectrogram
 from deepspeech.corpora.manifest_tools import build, merge, prune, speaker_folder, split
+from deepspeech.corpora.verify import verify
 from deepspeech.data.manifest import Utterance, read_manifest, write_manifest
 from deepspeech.errors import InputError
+from deepspeech.labels import Labels
+from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
 
 RATE = 8000
 LABELS = str(Path(__file__).parents[2] / "labels.json")
@@ -230,20 +235,15 @@ def test_verify_finds_every_fault_with_its_line(tmp_path, capsys):
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_verify_agrees_with_the_network_about_frames():
-    import torch
-
-    from deepspeech.audio.features import FeatureConfig, Spectrogram
-    from deepspeech.corpora.verify import output_frames
-    from deepspeech.labels import Labels
-    from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
-
-    features = FeatureConfig(sample_rate=RATE)
-    labels = Labels.load(LABELS).characters
-    model = DeepSpeech(ModelConfig(hidden_size=8, hidden_layers=1, labels=labels, features=features))
-    for samples in (1, 79, 80, 81, 1000, 1599, 1600, 12345):
-        frames = Spectrogram(features)(torch.zeros(1, samples))[1]
-        assert model.output_lengths(frames).item() == output_frames(samples / RATE, features)
+@pytest.mark.parametrize("samples", [1, 79, 80, 81, 1000, 1599, 1600, 12345])
+def test_verify_agrees_with_the_network_about_frames(tmp_path, samples):
+    labels, features = Labels.load(LABELS), FeatureConfig(sample_rate=RATE)
+    write(tmp_path, "a.wav", samples / RATE, "NEVER ENDING " * 99)
+    (tmp_path / "m.csv").write_text("a.wav,a.txt\n")
+    (fault,) = verify(tmp_path / "m.csv", labels, features).faults
+    config = ModelConfig(hidden_size=8, hidden_layers=1, labels=labels.characters, features=features)
+    log_probs, _ = DeepSpeech(config).eval()(*Spectrogram(features)(torch.zeros(1, samples)))
+    assert f" s have {log_probs.shape[1]};" in fault
 
 
 def test_verify_of_a_good_manifest_is_quiet(tmp_path, capsys):

@@ -52,8 +52,8 @@ class NGramModel:
     def __init__(self, name: str, image: NDArray[np.uint8], file: mmap.mmap | None = None) -> None:
         """Use `NGramModel.open`; `image` is the content of a KenLM binary."""
         self._name, self._image, self._file = name, image, file
-        order, multiplier, _, self._has_words, _ = PARAMETERS.unpack_from(image, len(SANITY))
-        counts = struct.unpack_from(f"<{order}Q", image, len(SANITY) + PARAMETERS.size)
+        order, multiplier, _, self._has_words, _ = PARAMETERS.unpack_from(image.data, len(SANITY))
+        counts = struct.unpack_from(f"<{order}Q", image.data, len(SANITY) + PARAMETERS.size)
         self.order: int = order
         self.tables = view(image, counts, multiplier)
         if not self.tables.sentence_start or not self.tables.sentence_end:

@@ -9,15 +9,16 @@ from torch import Tensor, nn
 
 from deepspeech.errors import InputError
 from deepspeech.model.deepspeech2 import DeepSpeech
-from deepspeech.model.padding import Frames, State
-from deepspeech.model.rnn import RecurrentLayer
+from deepspeech.model.padding import Frames
+from deepspeech.model.rnn import RecurrentLayer, State
 
 
 def quantize(model: DeepSpeech) -> DeepSpeech:
-    """Hold the weights of the recurrent layers, nearly all of the network's, in 8 bits.
+    """Convert the weights of the recurrent layers, nearly all of the network's, to 8 bits, in place.
 
-    Activations are quantised as they come, with a scale of their own for every product (dynamic
-    quantisation). Changes the model, which is for inference on a CPU from then on.
+    Dynamic quantisation: activations are quantised on the fly, with a new scale for every product.
+    torch.ao still has kernels for LSTM and GRU, but is deprecated; `_int8` alone depends on it. The
+    model can then only run inference on a CPU.
 
     Raises:
         InputError: The layers are of tanh cells, for which torch has no 8-bit kernels, or on a GPU.
@@ -27,7 +28,8 @@ def quantize(model: DeepSpeech) -> DeepSpeech:
     if model.config.rnn_type == "rnn":
         raise InputError("--int8: only lstm and gru layers can be 8-bit; leave the flag out for this model")
     for index, layer in enumerate(model.rnns):
-        model.rnns[index] = Int8Layer(layer)
+        if isinstance(layer, RecurrentLayer):
+            model.rnns[index] = Int8Layer(layer)
     return model
 
 
@@ -40,8 +42,8 @@ class Int8Layer(nn.Module):
 
     def __init__(self, layer: RecurrentLayer) -> None:
         super().__init__()
-        self.batch_norm = layer.batch_norm
-        self.start = layer.start
+        self.batch_norm, self.hidden_size = layer.batch_norm, layer.rnn.hidden_size
+        self.states = 2 if layer.rnn.mode == "LSTM" else 1  # hidden and cell, or hidden
         suffixes = ("_l0", "_l0_reverse")[: 1 + layer.rnn.bidirectional]
         self.directions = nn.ModuleList(_int8(_direction(layer.rnn, suffix)) for suffix in suffixes)
 
@@ -49,31 +51,29 @@ class Int8Layer(nn.Module):
         """See `RecurrentLayer.forward`."""
         if self.batch_norm is not None:
             inputs = self.batch_norm(inputs, frames)
-        state = state or self.start(inputs.shape[1])
+        inputs = inputs.float()
+        state = state or (inputs.new_zeros(1, inputs.shape[1], self.hidden_size),) * self.states
         if not len(inputs):
             return inputs.new_zeros(0, *state[0].shape[1:]), state
-        inputs = inputs.float()
-        starts = [
-            parts if len(parts) > 1 else parts[0]
-            for parts in zip(*(part.split(1) for part in state), strict=True)
-        ]
         forward, *backward = self.directions
-        outputs, after = forward(inputs, starts[0])
+        outputs, state = forward(inputs, state if self.states == 2 else state[0])
         if backward:
-            outputs = outputs + frames.reversed(backward[0](frames.reversed(inputs), starts[1])[0])
-        return frames.clear(outputs), after if isinstance(after, tuple) else (after,)
+            outputs = outputs + frames.reversed(backward[0](frames.reversed(inputs))[0])
+        return frames.clear(outputs), state if isinstance(state, tuple) else (state,)
 
 
 def _direction(rnn: nn.RNNBase, suffix: str) -> nn.RNNBase:
     """One direction of a layer as a layer of its own."""
-    single = type(rnn)(rnn.input_size, rnn.hidden_size)
+    kind = nn.LSTM if isinstance(rnn, nn.LSTM) else nn.GRU
+    single = kind(rnn.input_size, rnn.hidden_size)
     single.load_state_dict({name: getattr(rnn, name.replace("_l0", suffix)) for name in single.state_dict()})
     return single.eval()
 
 
 def _int8(layer: nn.RNNBase) -> nn.Module:
-    """The one place that calls torch.ao, which is to be replaced by torchao some day."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it is deprecated
-        holder = torch.ao.quantization.quantize_dynamic(nn.Sequential(layer), {type(layer)}, torch.qint8)
+        warnings.simplefilter("ignore")  # torch.ao is deprecated
+        holder: nn.Sequential = torch.ao.quantization.quantize_dynamic(  # type: ignore[no-untyped-call]  # torch has no annotation
+            nn.Sequential(layer), {type(layer)}, torch.qint8
+        )
     return holder[0]

@@ -25,8 +25,7 @@ from tqdm import tqdm
 from deepspeech.audio.loading import load_audio
 from deepspeech.data.manifest import read_manifest
 from deepspeech.evaluation.metrics import ErrorCounts, word_errors
-from deepspeech.inference.joining import joined
-from deepspeech.inference.long_form import transcribe_long
+from deepspeech.inference.long_form import concatenate, transcribe_long
 from deepspeech.inference.recognizer import Recognizer
 
 SAME, MEMORY = 0.98, 300  # share of the words, MiB
@@ -79,7 +78,7 @@ def write_joined(path: Path, recognizer: Recognizer, arguments: argparse.Namespa
 def same_words(recognizer: Recognizer, path: Path, text: str, chunk_seconds: float) -> float:
     """The share of the words of a text that the joined transcript has, too."""
     parts = list(transcribe_long(recognizer, path, chunk_seconds, progress=True))
-    counts: ErrorCounts = word_errors(text, joined(parts).hypothesis.text)
+    counts: ErrorCounts = word_errors(text, concatenate(parts).hypothesis.text)
     print(f"--chunk-seconds {chunk_seconds:g}: {100 * (1 - counts.rate):.2f} % the same words; {counts}")
     return 1 - counts.rate
 

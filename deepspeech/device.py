@@ -14,10 +14,10 @@ FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 def training_device(cuda: bool) -> torch.device:
     """The GPU where there is one and `cuda` allows it, else the CPU."""
-    return _device(cuda and torch.cuda.is_available())
+    return process_device(cuda and torch.cuda.is_available())
 
 
-def _device(cuda: bool) -> torch.device:
+def process_device(cuda: bool) -> torch.device:
     """The CPU, or of the GPUs here the one for this process.
 
     Raises:
@@ -76,3 +76,8 @@ def number_format(precision: str, device: torch.device) -> torch.dtype:
         log.warning("no native bf16 on this CPU; using fp32")
         precision = "fp32"
     return FORMATS[precision]
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """The context in which a network computes in a format of `number_format`."""
+    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)

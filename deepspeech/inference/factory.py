@@ -1,4 +1,4 @@
-"""InferenceConfig; device, precision and decoder from options."""
+"""Model and device of the scripts that run a trained network; the decoder."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from dataclasses import dataclass, fields
 
 import torch
 
+from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
 from deepspeech.beam_search.config import DecoderConfig
-from deepspeech.decoding.decoder import Decoder
+from deepspeech.decoding.decoder import StreamingDecoder
 from deepspeech.decoding.greedy import GreedyDecoder
-from deepspeech.device import _device, number_format
+from deepspeech.device import number_format, process_device
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
 from deepspeech.options import Options, one_of, option, shown
@@ -29,18 +30,18 @@ class InferenceConfig(Options):
 
 
 def inference_device(cuda: bool) -> torch.device:
-    """The device that was asked for.
+    """The device to run on.
 
     Raises:
-        InputError: CUDA was asked for and there is none.
+        InputError: `cuda` is set and there is no GPU.
     """
     if cuda and not torch.cuda.is_available():
         raise InputError("--cuda: no CUDA device can be used here; leave the flag out to run on the CPU")
-    return _device(cuda)
+    return process_device(cuda)
 
 
 def inference_format(config: InferenceConfig, device: torch.device) -> torch.dtype:
-    """The dtype for autocast that was asked for; float32 means no autocast.
+    """The dtype for autocast; float32 means no autocast.
 
     Raises:
         InputError: Half precision on a CPU.
@@ -50,15 +51,13 @@ def inference_format(config: InferenceConfig, device: torch.device) -> torch.dty
     return number_format("fp16" if config.half else config.precision, device)
 
 
-def make_decoder(config: DecoderConfig, labels: Labels) -> Decoder:
-    """The decoder that was asked for.
+def make_decoder(config: DecoderConfig, labels: Labels) -> StreamingDecoder:
+    """The decoder that the options describe.
 
     Raises:
-        InputError: The flags contradict each other, or beam search cannot be set up.
+        InputError: The options contradict each other, or beam search cannot be set up.
     """
     if config.decoder == "beam":
-        from deepspeech.beam_search.beam_decoder import BeamCTCDecoder  # which builds on this module
-
         return BeamCTCDecoder(labels, config)
     for entry in fields(config):
         if (value := getattr(config, entry.name)) != entry.default:

@@ -11,12 +11,14 @@ from torch import Tensor
 
 from deepspeech.audio.features import Spectrogram
 from deepspeech.audio.loading import load_audio
+from deepspeech.audio.loudness import find_pauses
 from deepspeech.checkpoint.format import load_model
 from deepspeech.decoding.decoder import Decoder, Hypothesis, StreamingDecoder
 from deepspeech.decoding.greedy import GreedyDecoder
-from deepspeech.decoding.word_times import Transcript, find_words, sound_levels
+from deepspeech.decoding.word_times import Transcript, find_words
+from deepspeech.device import autocast
 from deepspeech.errors import InputError
-from deepspeech.inference.stream import Stream, autocast
+from deepspeech.inference.stream import Stream
 from deepspeech.model.deepspeech2 import DeepSpeech
 
 
@@ -43,7 +45,7 @@ class Recognizer:
         """Read a model file.
 
         Raises:
-            InputError: The file is missing, damaged or no model.
+            InputError: The file is missing or damaged, or is not a model.
         """
         return cls(load_model(path, device))
 
@@ -56,11 +58,7 @@ class Recognizer:
         Raises:
             InputError: The file cannot be read.
         """
-        return self.hypotheses([audio])[0][0]
-
-    def hypotheses(self, audios: Sequence[str | Path | np.ndarray]) -> list[list[Hypothesis]]:
-        """All hypotheses for each of some recordings, best first; they run as one batch."""
-        return self.decoder.decode(*self.log_probs([self._waveform(audio) for audio in audios]))
+        return self.decoder.decode(*self.log_probs([self._waveform(audio)]))[0][0]
 
     def transcripts(self, audio: str | Path | np.ndarray) -> list[Transcript]:
         """All hypotheses for a recording, best first, with times and confidences of their words.
@@ -73,53 +71,51 @@ class Recognizer:
     def batch_transcripts(
         self, waveforms: Sequence[np.ndarray], words: bool = True
     ) -> list[list[Transcript]]:
-        """`transcripts` of each of some waveforms (samples,), which run as one batch.
+        """`transcripts` of several waveforms, which run as one batch.
 
         Args:
-            waveforms: At the model's sample rate.
+            waveforms: (samples,) each, at the model's sample rate.
             words: Whether to find the times and confidences of the words.
         """
         log_probs, lengths = self.log_probs(waveforms)
         decoded = self.decoder.decode(log_probs, lengths)
         if not words:
-            return [[Transcript(hypothesis, []) for hypothesis in hypotheses] for hypotheses in decoded]
+            return [[Transcript(each, []) for each in hypotheses] for hypotheses in decoded]
+        rows = zip(waveforms, log_probs.cpu(), lengths.tolist(), decoded, strict=True)
+        return [self._with_words(waveform, row[:length], found) for waveform, row, length, found in rows]
+
+    def _with_words(
+        self, waveform: np.ndarray, log_probs: Tensor, hypotheses: Sequence[Hypothesis]
+    ) -> list[Transcript]:
         labels, frame = self.model.labels, self.model.frame_seconds
-        result = []
-        for waveform, row, length, hypotheses in zip(
-            waveforms, log_probs.cpu(), lengths.tolist(), decoded, strict=True
-        ):
-            levels = sound_levels(waveform, self.model.config.features.sample_rate)
-            result.append(
-                [
-                    Transcript(each, find_words(each, row[:length], levels, labels, frame))
-                    for each in hypotheses
-                ]
-            )
-        return result
+        pauses = find_pauses(waveform, self.model.config.features.sample_rate)
+        return [Transcript(each, find_words(each, log_probs, pauses, labels, frame)) for each in hypotheses]
 
     @torch.inference_mode()
     def log_probs(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-        """Run the network on waveforms (samples,): log-probabilities (batch, frames, labels), lengths."""
+        """Run the network on waveforms (samples,): (batch, frames, labels), and (batch,) frame counts."""
         with autocast(self.device, self.dtype):
-            return self.model(*self.features(waveforms))
-
-    def stream(self) -> Stream:
-        """Begin to transcribe audio as it comes.
-
-        Raises:
-            InputError: The model cannot stream; says why, and what to train.
-        """
-        if not isinstance(self.decoder, StreamingDecoder):
-            raise InputError(f"{type(self.decoder).__name__}: needs whole utterances; it cannot stream")
-        return Stream(self.model, self.spectrogram, self.decoder, self.dtype)
+            log_probs, lengths = self.model(*self.features(waveforms))
+        return log_probs, lengths
 
     def features(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-        """What the network sees of waveforms (samples,): (batch, bins, frames), and frame counts."""
+        """The network's input for waveforms (samples,): (batch, bins, frames), and (batch,) frame counts."""
         lengths = torch.tensor([len(waveform) for waveform in waveforms], device=self.device)
-        rows = torch.zeros(len(waveforms), _few_lengths(int(lengths.max())))
+        rows = torch.zeros(len(waveforms), _padded_size(int(lengths.max())))
         for row, waveform in zip(rows, waveforms, strict=True):
             row[: len(waveform)] = torch.from_numpy(waveform)
-        return self.spectrogram(rows.to(self.device), lengths)
+        features, frames = self.spectrogram(rows.to(self.device), lengths)
+        return features, frames
+
+    def stream(self) -> Stream:
+        """Start to transcribe audio as it comes.
+
+        Raises:
+            InputError: The model or the decoder cannot stream; the message says why, and what to train.
+        """
+        if not isinstance(self.decoder, StreamingDecoder):
+            raise InputError(f"{type(self.decoder).__name__} needs whole utterances; use another decoder")
+        return Stream(self.model, self.spectrogram, self.decoder, self.dtype)
 
     def _waveform(self, audio: str | Path | np.ndarray) -> np.ndarray:
         if isinstance(audio, np.ndarray):
@@ -127,10 +123,10 @@ class Recognizer:
         return load_audio(audio, self.model.config.features.sample_rate)
 
 
-def _few_lengths(samples: int) -> int:
-    """A number of samples that is not smaller and at most an eighth larger, eight in an octave.
+def _padded_size(samples: int) -> int:
+    """Round up to one of eight sizes per octave, by at most an eighth.
 
-    oneDNN makes and keeps a kernel for every new shape: memory would grow with each batch.
+    oneDNN compiles and keeps a kernel for every new shape: memory would grow with each batch.
     """
     step = max(1 << samples.bit_length() >> 4, 1)
     return -(-samples // step) * step

@@ -1,4 +1,4 @@
-"""End-pointing: an endless stream of audio -> utterances with their times."""
+"""Endpointing: endless audio -> utterances with their times."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-FRAME = 0.04  # seconds over which loudness is measured
-MARGIN = 8.0  # decibels above the noise floor from which on a frame is no silence
-RISE = 1.0  # decibels a second by which the floor follows noise that becomes louder
-FLOOR = -60.0  # decibels of full scale; the first guess, low so that no speech counts as noise
-CONTRAST = 15.0  # decibels below the loudest frame from which on a frame is no silence
-LOUDEST = -20.0  # decibels of full scale; the first guess
-SILENCE = 1e-9  # power below which all is the same, -90 dB
+from deepspeech.audio.loudness import rms_levels
+
+FRAME = 0.04  # seconds over which the level is measured
+MARGIN = 8.0  # decibels above the noise floor at which speech starts
+RISE = 1.0  # decibels per second by which the floor follows noise that becomes louder
+FLOOR = -60.0  # dBFS; the first guess, low so that no speech counts as noise
+CONTRAST = 15.0  # decibels below the loudest frame at which silence starts
+LOUDEST = -20.0  # dBFS; the first guess
+LOWEST = -90.0  # dBFS; all below is the same
 LEAD = 0.3  # seconds of silence that are kept before an utterance
-PAUSE = 0.2  # seconds of silence, longer than that of a stop consonant, at which any cut is right
+PAUSE = 0.2  # seconds of silence, longer than that of a stop consonant, where any cut is safe
 LONG_SILENCE = 2.0  # seconds that end even an utterance shorter than the minimum
 OVERLAP = 3.0  # seconds that a segment shares with the next where there is no silence to cut at
 
@@ -24,33 +26,33 @@ class Segment:
     """A stretch of a recording."""
 
     waveform: np.ndarray  # (samples,) float32
-    start: int  # its first sample's number in the recording
-    overlap: int = 0  # samples at its beginning that the segment before it has, too
+    start: int  # index of its first sample in the recording
+    overlap: int = 0  # samples at its start that the previous segment has, too
 
     @property
     def stop(self) -> int:
-        """The number of the sample after its last."""
+        """Index of the sample after its last."""
         return self.start + len(self.waveform)
 
 
 class Segmenter:
     """Cuts audio at silences while it comes in.
 
-    A frame is silent if it is less than `MARGIN` above the noise floor, which falls with every
+    A frame is silent if it is less than `MARGIN` above the noise floor, which drops to every
     quieter frame at once and rises slowly (minimum tracking, after R. Martin, "Spectral subtraction
     based on minimum statistics", 1994), and `CONTRAST` below the loudest frame so far: the floor
-    would rise to speech without pauses, or hide speech in strong noise. In doubt audio counts as
-    speech, and only silence at the edges of utterances is ever left out.
+    alone would rise to speech without pauses, or hide speech in strong noise. In doubt audio counts
+    as speech, and only silence at the edges of utterances is ever left out.
 
-    An utterance ends at `min_silence` of silence. One that would be longer than `max_seconds` is cut
-    in the longest pause of its second half; where there is none, it ends there, and the next
-    begins some seconds earlier, so that no word is cut in both.
+    An utterance ends at `min_silence` of silence. One that would exceed `max_seconds` is cut in the
+    longest pause of its second half; without a pause it ends there, and the next starts some
+    seconds earlier, so that no word is cut in both.
 
     Args:
-        sample_rate: Of the audio, Hz.
-        max_seconds: What no utterance exceeds.
+        sample_rate: In Hz.
+        max_seconds: Longest utterance.
         min_seconds: Utterances shorter than this end only at a long silence.
-        min_silence: Seconds.
+        min_silence: Seconds that end an utterance.
     """
 
     def __init__(
@@ -61,38 +63,37 @@ class Segmenter:
         min_silence: float = 0.5,
     ) -> None:
         self.frame = round(FRAME * sample_rate)  # samples
-        self.max, self.min, self.silence = map(_frames, (max_seconds, min_seconds, min_silence))
+        self.max, self.min, self.silence = _frames(max_seconds), _frames(min_seconds), _frames(min_silence)
         self.overlap = min(_frames(OVERLAP), self.max // 2)
-        self._samples = np.zeros(0, dtype=np.float32)  # what is in no segment yet
-        self._start = 0  # number of the first of them
-        self._quiet = np.zeros(0, dtype=bool)  # of each whole frame of them
+        self._samples = np.zeros(0, dtype=np.float32)  # in no segment yet
+        self._start = 0  # index of the first of them
+        self._quiet = np.zeros(0, dtype=bool)  # for each whole frame of them
         self._floor, self._loudest = FLOOR, LOUDEST
-        self._told = 0  # the stop of the last segment
+        self._last_stop = 0  # of the last segment
 
     def feed(self, samples: np.ndarray) -> list[Segment]:
-        """Take more audio (samples,), any number of them; returns the utterances that end in it."""
+        """Take more audio (samples,), of any length; returns the utterances that end in it."""
         self._samples = np.concatenate([self._samples, samples])
         known = len(self._quiet)
         count = len(self._samples) // self.frame
         if count > known:
-            self._listen(self._samples[known * self.frame : count * self.frame])
+            self._measure(self._samples[known * self.frame : count * self.frame])
         return self._cut() if count > known else []
 
     def finish(self) -> list[Segment]:
-        """The audio is over; returns the utterances that are left. Nothing may be fed after."""
+        """End the audio; returns the remaining utterances. Nothing can be fed afterwards."""
         rest = len(self._samples) % self.frame
         if rest:  # a frame of its own, however short
-            self._listen(np.resize(self._samples[-rest:], self.frame))
+            self._measure(np.resize(self._samples[-rest:], self.frame))
         segments = self._cut()
         loud = np.flatnonzero(~self._quiet)
-        if len(loud) and self._start + loud[-1] * self.frame >= self._told:
+        if len(loud) and self._start + loud[-1] * self.frame >= self._last_stop:
             segments.append(self._segment((loud[-1] + 1 + _frames(LEAD)) * self.frame))
         return segments
 
-    def _listen(self, samples: np.ndarray) -> None:
-        """Tell which of some whole frames are silent."""
-        power = np.square(samples.reshape(-1, self.frame), dtype=np.float64).mean(axis=1)
-        levels = 10 * np.log10(np.maximum(power, SILENCE))
+    def _measure(self, samples: np.ndarray) -> None:
+        """Find out which of the next whole frames are silent."""
+        levels = rms_levels(samples, self.frame, self.frame, LOWEST)
         rise = RISE * FRAME * np.arange(len(levels) + 1)
         floor = np.minimum.accumulate(np.append(self._floor, levels) - rise) + rise
         loudest = np.maximum.accumulate(np.append(self._loudest, levels))
@@ -101,8 +102,8 @@ class Segmenter:
         self._quiet = np.append(self._quiet, quiet)
 
     def _cut(self) -> list[Segment]:
-        """Cut utterances from what is there until what is left may still go on."""
-        segments = []
+        """Cut off utterances until the last one is incomplete."""
+        segments: list[Segment] = []
         while True:
             loud = np.flatnonzero(~self._quiet)
             self._drop((loud[0] if len(loud) else len(self._quiet)) - _frames(LEAD))
@@ -113,7 +114,7 @@ class Segmenter:
             self._drop(end - self.overlap if end == self.max else end)
 
     def _end(self) -> int:
-        """The number of frames until the utterance ends; 0 while it may go on."""
+        """How many frames the utterance has; 0 while it is incomplete."""
         edges = np.flatnonzero(np.diff(self._quiet[: self.max], prepend=False, append=False))
         silences = [(start, end) for start, end in edges.reshape(-1, 2).tolist() if start]
         for start, end in silences:
@@ -127,14 +128,14 @@ class Segmenter:
         return middle if length >= _frames(PAUSE) else self.max
 
     def _segment(self, samples: int) -> Segment:
-        """The first samples of what is there."""
-        overlap = max(self._told - self._start, 0)
+        """A segment of the first samples."""
+        overlap = max(self._last_stop - self._start, 0)
         segment = Segment(self._samples[:samples].copy(), self._start, overlap)
-        self._told = segment.stop
+        self._last_stop = segment.stop
         return segment
 
     def _drop(self, frames: int) -> None:
-        """Forget the first frames; none where the number is not positive."""
+        """Forget the first frames, if any."""
         frames = max(frames, 0)
         self._samples, self._quiet = self._samples[frames * self.frame :], self._quiet[frames:]
         self._start += frames * self.frame

@@ -16,7 +16,7 @@ from deepspeech.atomic_file import check_writable, write_atomic
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.decoding.decoder import Decoder
 from deepspeech.errors import InputError
-from deepspeech.inference.joining import joined
+from deepspeech.inference.long_form import concatenate
 from deepspeech.inference.recognizer import Recognizer
 from deepspeech.options import Options, one_of, option
 from deepspeech.transcription import formats
@@ -86,7 +86,7 @@ class Renderer:
         """What deepspeech.pytorch's transcribe.py prints, and more."""
         parts = list(parts)
         if len(parts) != 1:
-            parts = [[joined([best for best, *_ in parts], " " in self.recognizer.model.labels)]]
+            parts = [[concatenate([best for best, *_ in parts], " " in self.recognizer.model.labels)]]
         meta = {"acoustic_model": {"name": os.path.basename(self.model_path)}}
         meta |= description(self.recognizer.decoder)
         if self.aligned:

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from deepspeech.audio.loudness import find_pauses
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.decoding.decoder import Hypothesis
 from deepspeech.decoding.greedy import GreedyDecoder
-from deepspeech.decoding.word_times import Word, confidences, find_pauses, find_words, sound_levels
+from deepspeech.decoding.word_times import Word, confidences, find_words
 from deepspeech.inference.factory import make_decoder
 from deepspeech.labels import Labels
 
@@ -60,7 +61,7 @@ def speech(seconds: float, *sounds: tuple[float, float], noise: float = 1e-3) ->
 
 def words_of(path: str, waveform: np.ndarray) -> list[Word]:
     log_probs = peaky(path)
-    return find_words(read(log_probs), log_probs, sound_levels(waveform, RATE), LABELS, FRAME)
+    return find_words(read(log_probs), log_probs, find_pauses(waveform, RATE), LABELS, FRAME)
 
 
 class TestTimes:
@@ -85,12 +86,12 @@ class TestTimes:
     def test_beam_search_tells_the_same(self):
         pytest.importorskip("flashlight")
         log_probs = peaky("_____________AA_B__ _________________A_B__________")
-        levels = sound_levels(speech(1.0, (0.1, 0.4), (0.6, 0.9)), RATE)
+        pauses = find_pauses(speech(1.0, (0.1, 0.4), (0.6, 0.9)), RATE)
         greedy, beam = (
             find_words(
                 make_decoder(DecoderConfig(decoder=name), LABELS)
                 .decode(log_probs[None], torch.tensor([len(log_probs)]))[0][0],
-                log_probs, levels, LABELS, FRAME,
+                log_probs, pauses, LABELS, FRAME,
             )
             for name in ("greedy", "beam")
         )  # fmt: skip
@@ -116,14 +117,16 @@ class TestTimes:
     @given(
         text=st.text("AB ", min_size=1, max_size=12),
         steps=st.lists(st.integers(1, 9), min_size=13, max_size=13),
-        levels=st.lists(st.sampled_from([-60.0, -58.0, -20.0, -10.0]), min_size=2, max_size=250),
+        edges=st.lists(st.integers(0, 250), max_size=40, unique=True),
     )
-    def test_words_are_in_order_and_inside_the_recording(self, text, steps, levels):
-        """For any decoder's hypothesis and any audio."""
+    def test_words_are_in_order_and_inside_the_recording(self, text, steps, edges):
+        """For any decoder's hypothesis and any pauses."""
         offsets = list(itertools.accumulate(steps))[: len(text)]
         log_probs = torch.randn(offsets[-1] + steps[-1], len(LABELS)).log_softmax(-1)
         hypothesis = Hypothesis(text, offsets, 0.0)
-        words = find_words(hypothesis, log_probs, np.array(levels), LABELS, FRAME)
+        edges = [edge / 100 for edge in sorted(edges)]
+        pauses = list(zip(edges[::2], edges[1::2], strict=False))
+        words = find_words(hypothesis, log_probs, pauses, LABELS, FRAME)
         assert [word.text for word in words] == text.split()
         times = [time for word in words for time in (word.start, word.end)]
         assert times == sorted(times)
@@ -161,21 +164,3 @@ class TestConfidence:
         labels = Labels(["_", "A"])
         log_probs = torch.tensor([[0.1, 0.9]]).log()
         assert confidences(Hypothesis("A", [0], 0.0), log_probs, labels) == pytest.approx([math.sqrt(0.9)])
-
-
-class TestLevels:
-    @pytest.mark.parametrize("rate", [8000, 16000, 44100])
-    def test_decibels_of_full_scale_power(self, rate):
-        levels = sound_levels(np.full(rate, 0.1, dtype=np.float32), rate)
-        assert len(levels) == 101
-        assert levels[5:95] == pytest.approx(-20, abs=0.01)
-
-    def test_pauses_do_not_depend_on_loudness(self):
-        waveform = speech(1.0, (0.3, 0.6))
-        loud, faint = (find_pauses(sound_levels(scale * waveform, RATE)) for scale in (1.0, 0.05))
-        assert loud == faint
-        assert loud[0] == pytest.approx((0, 0.3), abs=0.025)
-        assert loud[-1] == pytest.approx((0.6, 1.01), abs=0.025)
-
-    def test_a_recording_without_a_change_is_one_pause(self):
-        assert find_pauses(np.full(50, -30.0)) == [(0.0, 0.5)]

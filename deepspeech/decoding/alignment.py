@@ -1,4 +1,4 @@
-"""A transcript that is known -> where its characters are."""
+"""Forced alignment: when the characters of a known transcript are spoken."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ from deepspeech.labels import Labels, UnknownCharacters
 
 
 class ForcedAligner:
-    """A decoder that reads nothing but the transcript it was given, in the most probable place.
+    """A decoder whose hypothesis is always the given transcript, at its most probable frames.
 
-    What can be done with a hypothesis can be done with its result: `deepspeech.decoding.word_times` tells the
-    times of words, and how well each fits the audio.
+    `deepspeech.decoding.word_times` gives the times of its words and how well each fits the audio.
 
     Args:
-        labels: What the network writes.
-        transcript: The text of the utterances it will be given.
+        labels: The network's labels.
+        transcript: The text of every utterance.
 
     Raises:
         InputError: The transcript is empty or has characters that are not in the labels.
@@ -36,7 +35,7 @@ class ForcedAligner:
         self.labels = labels
 
     def decode(self, log_probs: Tensor, lengths: Tensor) -> list[list[Hypothesis]]:
-        """One hypothesis for every utterance; see `deepspeech.decoding.decoder.Decoder.decode`.
+        """One hypothesis for every utterance; see `Decoder.decode`.
 
         Raises:
             InputError: An utterance is too short for the transcript.
@@ -50,7 +49,7 @@ class ForcedAligner:
 
 
 def forced_align(log_probs: Tensor, targets: Sequence[int], blank: int) -> tuple[list[int], float]:
-    """The most probable CTC path that reads as the targets (Graves et al., 2006; Viterbi).
+    """The most probable CTC path that spells the targets (Graves et al., 2006; Viterbi).
 
     Args:
         log_probs: (frames, labels).
@@ -58,14 +57,14 @@ def forced_align(log_probs: Tensor, targets: Sequence[int], blank: int) -> tuple
         blank: Index of the blank.
 
     Returns:
-        The frame at which each target begins, and the log-probability of the path.
+        The frame at which each target starts, and the log-probability of the path.
 
     Raises:
         InputError: There are too few frames, or torchaudio cannot be used.
     """
     try:
         from torchaudio.functional import forced_align as best_path
-    except (ImportError, OSError, RuntimeError) as error:  # it is missing, or built for another torch
+    except (ImportError, OSError, RuntimeError) as error:  # missing, or built for another torch
         raise InputError(
             f"alignment needs a torchaudio that fits torch {torch.__version__}: "
             f"{' '.join(str(error).split())[:200]}; pip install 'torch>=2.11,<2.15' 'torchaudio>=2.11'"
@@ -80,9 +79,9 @@ def forced_align(log_probs: Tensor, targets: Sequence[int], blank: int) -> tuple
     log_probs = log_probs.detach().float().cpu()[None]
     path, scores = best_path(log_probs, target, blank=blank)
     labels = path[0]
-    begins = labels != blank
-    begins[1:] &= labels[1:] != labels[:-1]
-    return begins.nonzero().flatten().tolist(), scores.sum().item()
+    starts = labels != blank
+    starts[1:] &= labels[1:] != labels[:-1]
+    return starts.nonzero().flatten().tolist(), scores.sum().item()
 
 
 def minimum_frames(targets: Tensor, target_lengths: Tensor) -> Tensor:

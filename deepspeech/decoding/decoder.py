@@ -1,4 +1,4 @@
-"""Log-probabilities -> text."""
+"""Log-probabilities -> text: what every decoder offers."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """What a decoder read."""
+    """A possible transcript of an utterance."""
 
     text: str
-    offsets: list[int]  # output frame at which each character of the text begins
-    score: float  # what the decoder ranked by; greedy: log-probability of the path
+    offsets: list[int]  # output frame at which each character of the text starts
+    score: float  # what the decoder ranks by; greedy: log-probability of the path
     acoustic_score: float = 0.0  # log-probability by the network
     lm_score: float = 0.0  # log-probability by the language model, before its weight
 
 
 @dataclass(frozen=True)
 class Partial:
-    """What a stream has read so far."""
+    """The text of a stream so far."""
 
-    committed: str  # stays as it is, whatever comes
-    tentative: str  # what stands behind it for now
+    committed: str  # final
+    tentative: str  # what follows it, and may still change
 
     @property
     def text(self) -> str:
@@ -33,13 +33,13 @@ class Partial:
 
 
 class DecoderStream(Protocol):
-    """Decodes one utterance as it comes, to the same texts as a `Decoder` the whole."""
+    """Decodes one utterance as it comes, to the text that its `Decoder` gives for the whole."""
 
     def feed(self, log_probs: np.ndarray) -> Partial:
-        """Go on with (frames, labels) float32, perhaps no frames."""
+        """Take the next (frames, labels) float32; there may be no frames."""
 
     def finish(self) -> list[Hypothesis]:
-        """Hypotheses, best first. Nothing can be fed after this."""
+        """End the utterance. Returns hypotheses, best first; nothing can be fed afterwards."""
 
 
 class Decoder(Protocol):
@@ -59,4 +59,4 @@ class StreamingDecoder(Decoder, Protocol):
     """A decoder that can also decode an utterance while it comes."""
 
     def stream(self) -> DecoderStream:
-        """Start to decode an utterance."""
+        """Start an utterance."""

@@ -14,7 +14,7 @@ class GreedyDecoder:
     """The most probable label of every frame, repeats merged, blanks left out.
 
     Args:
-        labels: What the network writes.
+        labels: The network's labels.
     """
 
     def __init__(self, labels: Labels) -> None:
@@ -25,13 +25,13 @@ class GreedyDecoder:
         best, ids = log_probs.max(dim=2)  # (batch, frames)
         valid = torch.arange(ids.shape[1], device=ids.device) < lengths.to(ids.device)[:, None]
         scores = torch.where(valid, best, 0).sum(dim=1)
-        begins = valid & (ids != self.labels.blank)
-        begins[:, 1:] &= ids[:, 1:] != ids[:, :-1]
-        ids = torch.where(begins, ids, -1).cpu().numpy()  # the one transfer of a batch
-        return [[self._hypothesis(row, score)] for row, score in zip(ids, scores.tolist(), strict=True)]
+        starts = valid & (ids != self.labels.blank)
+        starts[:, 1:] &= ids[:, 1:] != ids[:, :-1]
+        rows = torch.where(starts, ids, -1).cpu().numpy()  # the one transfer of a batch
+        return [[self._hypothesis(row, score)] for row, score in zip(rows, scores.tolist(), strict=True)]
 
     def stream(self) -> GreedyStream:
-        """Begin to decode an utterance as it comes."""
+        """Start an utterance."""
         return GreedyStream(self.labels)
 
     def _hypothesis(self, ids: np.ndarray, score: float) -> Hypothesis:
@@ -40,10 +40,10 @@ class GreedyDecoder:
 
 
 class GreedyStream:
-    """Greedy decoding of one utterance as it comes. All that it writes stays.
+    """Greedy decoding of one utterance as it comes; all text is committed at once.
 
     Args:
-        labels: What the network writes.
+        labels: The network's labels.
     """
 
     def __init__(self, labels: Labels) -> None:
@@ -55,9 +55,9 @@ class GreedyStream:
     def feed(self, log_probs: np.ndarray) -> Partial:
         """See `DecoderStream.feed`."""
         ids = log_probs.argmax(axis=1)
-        begins = (ids != self.labels.blank) & (ids != np.append(self.last, ids[:-1]))
-        self.text += self.labels.decode(ids[begins].tolist())
-        self.offsets += (np.flatnonzero(begins) + self.frames).tolist()
+        starts = (ids != self.labels.blank) & (ids != np.append(self.last, ids[:-1]))
+        self.text += self.labels.decode(ids[starts].tolist())
+        self.offsets += (np.flatnonzero(starts) + self.frames).tolist()
         self.score += float(log_probs.max(axis=1, initial=-np.inf).sum())
         self.frames += len(ids)
         self.last = ids[-1] if len(ids) else self.last

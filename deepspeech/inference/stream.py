@@ -6,32 +6,32 @@ import numpy as np
 import soxr
 import torch
 
-from deepspeech.audio.features import Spectrogram
+from deepspeech.audio.features import Spectrogram, SpectrogramState
 from deepspeech.decoding.decoder import Hypothesis, Partial, StreamingDecoder
+from deepspeech.device import autocast
 from deepspeech.errors import InputError
-from deepspeech.model.deepspeech2 import DeepSpeech
+from deepspeech.model.deepspeech2 import DeepSpeech, State
 
-RATES = 1000, 768_000  # Hz of what can be resampled
-PIECE = 10.0  # seconds that the network sees at a time, at most, so that long chunks need little memory
+RATES = 1000, 768_000  # Hz of audio that can be resampled
+PIECE = 10.0  # longest audio that the network processes at a time, seconds: bounds memory
 
 
 class Stream:
     """Transcribes an utterance while it is spoken; made by `Recognizer.stream`.
 
     Every chunk gives the text so far, `finish` what `Recognizer.transcribe` gives for the whole.
-    Time and memory for a chunk do not depend on what came before, but for the text itself. The
-    statistics of the features do: they are those of all frames since the begin of the utterance,
-    so minutes of silence should not be part of one. `divide`, where `silence` is long, makes
-    utterances of an endless stream.
+    Time and memory per chunk do not grow with the utterance, except for its text. The statistics
+    of the features cover all frames since the utterance started, so minutes of silence should not
+    be part of one: for endless audio, call `end_utterance` where `silence` is long.
 
     Args:
         model: In eval mode.
-        spectrogram: The model's features, on its device.
+        spectrogram: Computes the model's features, on its device.
         decoder: Turns the model's output into text.
         dtype: Format of autocast; float32 for none.
 
     Raises:
-        InputError: The model cannot stream; says why, and what to train.
+        InputError: The model cannot stream; the message says why, and what to train.
     """
 
     def __init__(
@@ -44,109 +44,108 @@ class Stream:
         self.reset()
 
     def reset(self) -> None:
-        """Forget everything and begin an utterance."""
+        """Forget everything and start an utterance."""
         self.seconds = 0.0  # of audio since then
-        self.begin = 0.0  # where in it the utterance begins
+        self.start = 0.0  # where in it the utterance starts
         self._resampler: soxr.ResampleStream | None = None
         self._rate = self.sample_rate
-        self._begin()
+        self._start_utterance()
 
-    def _begin(self) -> None:
-        self.silence = 0.0  # seconds for which the network has read nothing
-        self._heard = self._seen = None  # states of the features and of the network
-        self._decoder = self.decoder.stream()
-        self._recent = np.zeros(0, np.float32)  # samples whose last frames are not complete yet
+    def _start_utterance(self) -> None:
+        self.silence = 0.0  # seconds since the last recognised character
+        self._feature_state: SpectrogramState | None = None
+        self._model_state: State | None = None
+        self._decoder_stream = self.decoder.stream()
+        self._recent = np.zeros(0, np.float32)  # samples inside the look-ahead
         self._partial = Partial("", "")
 
     def feed(self, samples: np.ndarray, sample_rate: int | None = None) -> Partial:
-        """Go on.
+        """Transcribe the next chunk.
 
         Args:
-            samples: (samples,) float32 with full scale 1, or int16; of any number.
-            sample_rate: Theirs in Hz, the model's by default. It may change.
+            samples: (samples,) float32 with full scale 1, or int16; any number of them.
+            sample_rate: In Hz, the model's by default. It may change.
 
         Returns:
-            The text so far, and which part of it stays.
+            The text so far, and which part of it is final.
 
         Raises:
-            InputError: The samples are not mono numbers, or their rate is no audio's; the utterance
-                can go on without them.
+            InputError: The samples or their rate are invalid; the stream is as before.
         """
         samples, rate = checked(samples), sample_rate or self.sample_rate
         if not RATES[0] <= rate <= RATES[1]:
             raise InputError(f"stream: audio of {rate} Hz; give {RATES[0]} to {RATES[1]} Hz")
         self.seconds += len(samples) / rate
         if rate != self._rate:
-            self._advance(self._resampled(samples[:0], last=True))
+            self._process(self._resample(samples[:0], last=True))
             same = rate == self.sample_rate
             self._resampler = None if same else soxr.ResampleStream(rate, self.sample_rate, 1)
             self._rate = rate
-        return self._advance(self._resampled(samples))
+        return self._process(self._resample(samples))
 
     def finish(self) -> Hypothesis:
-        """The final text of the utterance; the next one may begin.
+        """The final text of the utterance; the next one may start.
 
-        Of no samples at all it is empty.
+        Without any samples it is empty.
         """
         if self.seconds:
-            self._advance(self._resampled(np.zeros(0, np.float32), last=True), final=True)
-        hypothesis = self._decoder.finish()[0]
+            self._process(self._resample(np.zeros(0, np.float32), last=True), final=True)
+        hypothesis = self._decoder_stream.finish()[0]
         self.reset()
         return hypothesis
 
-    def divide(self) -> Hypothesis:
-        """End the utterance without waiting for what the network has not seen whole yet.
+    def end_utterance(self) -> Hypothesis:
+        """Finalise at a silence; samples inside the look-ahead start the next utterance.
 
-        That begins the next utterance, so nothing is lost or read twice. Meant for a silence.
+        So nothing has to be waited for, and nothing is lost or transcribed twice.
         """
-        hypothesis, recent = self._decoder.finish()[0], self._recent
-        self.begin = self.seconds - len(recent) / self.sample_rate
-        self._begin()
-        self._advance(recent)
+        hypothesis, recent = self._decoder_stream.finish()[0], self._recent
+        self.start = self.seconds - len(recent) / self.sample_rate
+        self._start_utterance()
+        self._process(recent)
         return hypothesis
 
-    def _resampled(self, samples: np.ndarray, last: bool = False) -> np.ndarray:
+    def _resample(self, samples: np.ndarray, last: bool = False) -> np.ndarray:
         return self._resampler.resample_chunk(samples, last) if self._resampler else samples
 
     @torch.inference_mode()
-    def _advance(self, samples: np.ndarray, final: bool = False) -> Partial:
+    def _process(self, samples: np.ndarray, final: bool = False) -> Partial:
         size = int(PIECE * self.sample_rate)
         for start in range(0, max(len(samples), 1), size):
             piece = torch.from_numpy(samples[start : start + size])[None].to(self.device)
             ends = final and start + size >= len(samples)
-            features, lengths, self._heard = self.spectrogram.forward_chunk(piece, None, self._heard, ends)
+            features, lengths, self._feature_state = self.spectrogram.forward_chunk(
+                piece, None, self._feature_state, ends
+            )
             if not features.shape[2]:
                 continue
             with autocast(self.device, self.dtype):
-                log_probs, _, self._seen = self.model.forward_chunk(features, lengths, self._seen, ends)
-            read = log_probs[0].cpu().numpy()
-            self._listen(read)
-            self._partial = self._decoder.feed(read)
+                output, _, self._model_state = self.model.forward_chunk(
+                    features, lengths, self._model_state, ends
+                )
+            log_probs = output[0].cpu().numpy()
+            self._measure_silence(log_probs)
+            self._partial = self._decoder_stream.feed(log_probs)
         recent = np.concatenate([self._recent, samples])
         self._recent = recent[max(len(recent) - round(self.model.latency * self.sample_rate), 0) :]
         return self._partial
 
-    def _listen(self, log_probs: np.ndarray) -> None:
-        """Measure how long nothing was read: frames (frames, labels) of blanks and spaces."""
+    def _measure_silence(self, log_probs: np.ndarray) -> None:
+        """Update `silence` by frames (frames, labels): those of blanks and spaces are silent."""
         labels, frame = self.model.labels, self.model.frame_seconds
-        nothing = [labels.blank, *([labels.index(" ")] if " " in labels else [])]
-        read = np.flatnonzero(~np.isin(log_probs.argmax(axis=1), nothing))
-        if len(read):
-            self.silence = (len(log_probs) - 1 - int(read[-1])) * frame
+        silent = [labels.blank, *([labels.index(" ")] if " " in labels else [])]
+        spoken = np.flatnonzero(~np.isin(log_probs.argmax(axis=1), silent))
+        if len(spoken):
+            self.silence = (len(log_probs) - 1 - int(spoken[-1])) * frame
         else:
             self.silence += len(log_probs) * frame
-
-
-def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
-    """The context in which a network runs; float32 means no autocast."""
-    return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
 
 
 def checked(samples: np.ndarray) -> np.ndarray:
     """Samples as finite float32 (samples,).
 
     Raises:
-        InputError: They are not mono, no numbers, or not finite.
+        InputError: They are not mono, not numbers, or not finite.
     """
     if samples.ndim != 1:
         raise InputError(f"stream: samples of shape {samples.shape}; give one channel, (samples,)")

@@ -73,7 +73,7 @@ def transcribe_live(recognizer: Recognizer, source: str, config: StreamConfig) -
         _show(stream, interruptible(blocks), config.end_silence, display, recognizer)
     finally:  # a fault in the audio takes nothing of what came before it
         if stream.seconds:
-            begin, seconds, hypothesis = stream.begin, stream.seconds, stream.finish()
+            begin, seconds, hypothesis = stream.start, stream.seconds, stream.finish()
             if hypothesis.text.strip() or not display.finished:
                 display.finish(Spoken.of(hypothesis, begin, recognizer), seconds)
 
@@ -89,7 +89,7 @@ def _show(
             display.show(partial, stream.seconds)
             shown = partial
         if end_silence and stream.silence >= end_silence:
-            begin, hypothesis = stream.begin, stream.divide()
+            begin, hypothesis = stream.start, stream.end_utterance()
             if hypothesis.text.strip():
                 display.finish(Spoken.of(hypothesis, begin, recognizer), stream.seconds)
             shown = Partial("", "")

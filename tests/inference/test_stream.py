@@ -41,7 +41,7 @@ def streaming_recognizer(labels, decoder="greedy", **options):
 
 
 def often_silent(model, waveform):
-    """The same network, with the blank for what it reads most often in a waveform."""
+    """The same network, with the blank as its most frequent label for a waveform."""
     log_probs, _ = Recognizer(model).log_probs([waveform])
     most, blank = int(log_probs.argmax(-1).mode().values), model.labels.blank
     with torch.no_grad():
@@ -181,10 +181,11 @@ def test_ten_minutes_of_silence_cost_no_more_than_one(labels):
     silence = np.zeros(60 * 8000, dtype=np.float32)
     for _ in range(10):
         partial = stream.feed(silence)
-        parts = [stream._heard.held, stream._heard.sums, *stream._seen.conv, stream._seen.lookahead]
-        parts += [part for state in stream._seen.rnns for part in state]
+        heard, seen = stream._feature_state, stream._model_state
+        parts = [heard.held, heard.sums, *seen.conv, seen.lookahead]
+        parts += [part for state in seen.rnns for part in state]
         sizes.append(sum(part.numel() for part in parts))
-        assert stream._decoder.frames - stream._decoder.begin < HORIZON + COMMIT
+        assert stream._decoder_stream.frames - stream._decoder_stream.start < HORIZON + COMMIT
     assert len(set(sizes)) == 1
     assert np.isfinite(stream.finish().score)
     assert partial.text == partial.text.strip()
@@ -226,7 +227,7 @@ def test_the_sample_rate_may_change(labels):
     stream.feed(audio(8000), 8000)
     stream.feed(audio(44100), 44100)
     assert stream.seconds == pytest.approx(3)
-    decoder = stream._decoder
+    decoder = stream._decoder_stream
     stream.finish()
     assert decoder.frames == pytest.approx(151, abs=1)
 
@@ -294,23 +295,23 @@ def test_train_normalises_as_asked_and_the_model_file_remembers(corpus, tmp_path
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_dividing_a_stream_loses_nothing(labels, cell):
-    waveform, begins = audio(64_000), []
+def test_ending_an_utterance_loses_nothing(labels, cell):
+    waveform, starts = audio(64_000), []
     model = often_silent(streaming_model(labels, rnn_type=cell, lookahead_context=3), waveform)
     recognizer = Recognizer(model)
     stream = recognizer.stream()
     for chunk in chunks_of(waveform, [1600]):
         stream.feed(chunk)
         if stream.silence >= 0.1:
-            begin, now = stream.begin, stream.seconds
-            found = stream.divide()
-            assert stream.begin == pytest.approx(now - model.latency, abs=1e-4)
-            begins.append(stream.begin)
-            # The same as of a stream that hears this part of the audio alone
+            start, now = stream.start, stream.seconds
+            found = stream.end_utterance()
+            assert stream.start == pytest.approx(now - model.latency, abs=1e-4)
+            starts.append(stream.start)
+            # The same as of a stream of this part of the audio alone
             alone = recognizer.stream()
-            part = waveform[round(begin * 16000) : round(now * 16000)]
+            part = waveform[round(start * 16000) : round(now * 16000)]
             partial = alone.feed(part)
             assert found.text == partial.text
             read = [offset for label, offset in zip(found.text, found.offsets, strict=True) if label != " "]
-            assert all(begin + each * model.frame_seconds < stream.begin for each in read)
-    assert len(begins) > 1
+            assert all(start + each * model.frame_seconds < stream.start for each in read)
+    assert len(starts) > 1

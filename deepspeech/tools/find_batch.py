@@ -1,115 +1,167 @@
-"""The largest batch that fits into memory, found by trying.
+"""Find the largest batch that fits into memory, by running training steps.
 
-Training steps run in a process of their own, which may run out of memory without harm to this one.
-A process that has run out is not used again: its memory is in pieces.
+A GPU's allocator raises an error at its limit, so there batches grow until one fails. Host memory cannot be
+exhausted safely (the kernel kills the process, threads abort): there the peak of each step is measured, and
+a batch is run only if the measurements so far say that it fits.
 """
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import math
-import multiprocessing
 from collections.abc import Callable
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
-from types import TracebackType
-from typing import Self
 
 import torch
 from tqdm import tqdm
 
-from deepspeech.data.batch import Batch
+from deepspeech.data.batch import Batch, Sample, collate
 from deepspeech.data.loader import AudioDataLoader, DeviceFeatures
-from deepspeech.device import keep_freed_memory
 from deepspeech.errors import InputError
 from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
 from deepspeech.training.config import TrainingConfig
 from deepspeech.training.train_step import TrainingStep
 
 GIB = 2**30
-MARGIN = 0.9  # of the memory that is free: how much a batch may take
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What a training step is like."""
-
-    model: ModelConfig
-    training: TrainingConfig
-    device: str
-    waveforms: bool  # whether features are computed on the device
-    seconds: float  # of the longest utterance, as the network may get it
-    characters: int  # of its transcript
-    limit: int | None  # bytes; None for most of those that are free
+MARGIN = 0.9  # share of the free memory that training may take
+PRECISION = 30  # the result may be smaller than the largest batch by a thirtieth
 
 
 def suggest_batch(
     loader: AudioDataLoader, model: ModelConfig, training: TrainingConfig, limit: float | None
 ) -> str:
-    """Find the largest batch of a corpus, and say which flag asks for it.
+    """Find the largest batch for a corpus and say which flag requests it.
 
     Args:
-        loader: Of the training data.
-        model: The network.
-        training: How it is trained.
-        limit: GiB it may take; None for most of what is free.
+        loader: Loads the training data.
+        model: Configuration of the network.
+        training: Configuration of the training steps.
+        limit: GiB that training may take; None for most of what is free.
 
     Raises:
         InputError: Not even the longest utterance alone fits.
     """
     dataset = loader.utterances
     longest = int(dataset.corpus.durations.argmax())
-    seconds = float(dataset.corpus.durations[longest])
-    perturb = dataset.augment is not None and dataset.augment.config.speed_volume_perturb
-    setting = Setting(
-        model=model,
-        training=training,
-        device=str(loader.device),
-        waveforms=dataset.waveforms,
-        seconds=seconds / dataset.augment.config.tempo_range[0] if perturb else seconds,
-        characters=len(dataset.corpus.targets[longest]),
-        limit=int(limit * GIB) if limit else None,
-    )
-    utterances = find_batch(setting, most=len(dataset))
-    all_of_them = ", all there are" if utterances == len(dataset) else ""
+    seconds = slowed = float(dataset.corpus.durations[longest])
+    if dataset.augment and dataset.augment.config.speed_volume_perturb:
+        slowed /= dataset.augment.config.tempo_range[0]
+    characters = len(dataset.corpus.targets[longest])
+    trial = Trial(model, training, loader.device, slowed, characters, dataset.waveforms)
+    utterances = find_batch(trial, len(dataset), int(limit * GIB) if limit else None)
+    everything = ", all there are" if utterances == len(dataset) else ""
     return (
-        f"{utterances} of the longest utterances ({seconds:.2f} s) fit into memory{all_of_them}: "
+        f"{utterances} of the longest utterances ({seconds:.2f} s) fit into memory{everything}: "
         f"pass --batch-seconds {math.ceil(100 * utterances * seconds) / 100}"
     )
 
 
-def find_batch(setting: Setting, most: int) -> int:
-    """How many of the longest utterances a training step can take.
+@dataclass
+class Trial:
+    """Training steps on equal utterances: noise, since the sound makes no difference to memory."""
+
+    model: ModelConfig
+    training: TrainingConfig
+    device: torch.device
+    seconds: float  # duration of each utterance
+    characters: int  # length of each transcript
+    waveforms: bool  # whether features are computed on the device
+
+    def __post_init__(self) -> None:
+        self.step = TrainingStep(DeepSpeech(self.model).train().to(self.device), self.training)
+        self.features = DeviceFeatures(self.model.features).to(self.device)
+        self.bar = tqdm(desc="Trying batches", unit="trial", leave=False)
+
+    def run(self, utterances: int) -> None:
+        """Run one step."""
+        self.bar.set_postfix_str(f"{utterances} x {self.seconds:.1f} s")
+        self.bar.update()
+        batch = self._batch(utterances)
+        self.step.backward(self.features(batch) if self.waveforms else batch, utterances)
+        self.step.update(self.training.learning_rate)
+
+    def fits(self, utterances: int) -> bool:
+        """Whether a step completes on the GPU.
+
+        Libraries report in many ways that memory ran out. Where one utterance works, an error means that.
+        """
+        try:
+            self.run(utterances)
+            torch.cuda.synchronize(self.device)
+        except RuntimeError as error:
+            if utterances == 1 and not isinstance(error, torch.OutOfMemoryError):
+                raise
+            return False
+        finally:  # the next batch has another shape
+            self.step.optimizer.zero_grad()
+            torch.cuda.empty_cache()
+        return True
+
+    def peak(self, utterances: int) -> int:
+        """Peak of the process's host memory during a step, in bytes.
+
+        Raises:
+            InputError: The system does not say.
+        """
+        with contextlib.suppress(OSError, AttributeError, TypeError):  # glibc only
+            ctypes.CDLL(None).malloc_trim(0)  # return what earlier steps freed
+        with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+            file.write("5")  # reset the peak: see proc_pid_clear_refs(5)
+        self.run(utterances)
+        return _system_bytes("self/status", "VmHWM")
+
+    def _batch(self, utterances: int) -> Batch:
+        features = self.model.features
+        bins, size = 1, math.ceil(self.seconds * features.sample_rate)
+        if not self.waveforms:
+            bins, size = features.bins, features.frames.count(size)
+        target = torch.arange(self.characters) % (len(self.model.labels) - 1)
+        target += target >= self.model.labels.index("_")
+        return collate([Sample(0, torch.randn(bins, size), target, self.seconds)] * utterances)
+
+
+def find_batch(trial: Trial, most: int, limit: int | None = None) -> int:
+    """Find how many utterances a training step can take.
 
     Args:
-        setting: The step.
-        most: Where to stop looking.
+        trial: The step.
+        most: Upper bound of the search.
+        limit: Bytes that training may take, on a CPU with all else in the process; None for most of
+            what is free.
 
     Raises:
-        InputError: Not even one fits.
+        InputError: Not even one utterance fits.
     """
-    with Trials(setting) as trials, tqdm(desc="Trying batches", unit="trial", leave=False) as bar:
-
-        def fits(utterances: int) -> bool:
-            bar.set_postfix_str(f"{utterances} x {setting.seconds:.1f} s")
-            bar.update()
-            return trials.fits(utterances)
-
-        found = largest(fits, most)
+    with trial.bar:
+        if trial.device.type == "cuda":
+            free, total = torch.cuda.mem_get_info(trial.device)
+            share = min((limit or MARGIN * free) / total, 1.0)
+            torch.cuda.set_per_process_memory_fraction(share, trial.device)
+            try:
+                found = largest(trial.fits, most)
+            finally:
+                torch.cuda.set_per_process_memory_fraction(1.0, trial.device)
+        else:
+            free = int(MARGIN * _system_bytes("meminfo", "MemAvailable"))
+            limit = limit or free + _system_bytes("self/status", "VmRSS")
+            trial.run(1)  # allocates the optimiser's state
+            found = extrapolate(trial.peak, limit, most)
     if not found:
         raise InputError(
-            f"--find-batch: not even one utterance of {setting.seconds:.1f} s fits into memory; "
+            f"--find-batch: not even one utterance of {trial.seconds:.1f} s fits into memory; "
             "choose a smaller network or leave out long utterances"
         )
     return found
 
 
 def largest(fits: Callable[[int], bool], most: int) -> int:
-    """The largest number up to `most` that fits, to within a thirtieth; 0 if none does.
+    """The largest number up to `most` that fits, to within `PRECISION`; 0 if none does.
 
     Doubles until one does not fit, then halves the interval.
     """
     good, bad = 0, most + 1
-    while bad - good > max(1, good // 30):
+    while bad - good > max(1, good // PRECISION):
         middle = max(1, 2 * good) if 2 * good < bad and bad == most + 1 else (good + bad) // 2
         if fits(middle):
             good = middle
@@ -118,122 +170,24 @@ def largest(fits: Callable[[int], bool], most: int) -> int:
     return good
 
 
-class Trials:
-    """Asks a process that trains whether a number of utterances fits; starts it when it is needed."""
+def extrapolate(peak: Callable[[int], int], limit: int, most: int) -> int:
+    """The largest number up to `most` whose peak stays within a limit, to within `PRECISION`; 0 if none does.
 
-    def __init__(self, setting: Setting) -> None:
-        self.setting = setting
-        self._pipe: Connection | None = None
-        self._process: multiprocessing.process.BaseProcess | None = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._end()
-
-    def fits(self, utterances: int) -> bool:
-        """Whether training steps on so many of the longest utterances fit into memory."""
-        if self._process is None:  # as after one that ran out
-            context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
-            self._pipe, other = context.Pipe()
-            self._process = context.Process(target=_serve, args=(other, self.setting), daemon=True)
-            self._process.start()
-            other.close()  # so that the process's death ends the pipe
-        try:
-            self._pipe.send(utterances)
-            answer = self._pipe.recv()
-        except (EOFError, OSError):  # it ran out of memory where that cannot be caught
-            answer = False
-        if answer is not True:
-            self._end()
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def _end(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.join()
-            self._pipe.close()
-        self._process = self._pipe = None
-
-
-def _serve(pipe: Connection, setting: Setting) -> None:
-    """Answer for each number that comes whether steps with so many utterances fit, or with an error.
-
-    Libraries tell in many words that memory ran out. Where one utterance went through and many do
-    not, that is what it means.
+    The peak grows linearly: a number is measured only if the ones before say that it fits.
     """
-    works = False
+    first, number = peak(1), 1
+    found = most if first <= limit else 0
+    while number < found - found // PRECISION:
+        number = min(2 * number, found)
+        slope = max((peak(number) - first) / (number - 1), 1.0)
+        found = min(most, 1 + int((limit - first) / slope))
+    return found
+
+
+def _system_bytes(file: str, entry: str) -> int:
+    """An entry of a file in Linux's /proc, which counts in KiB."""
     try:
-        device = torch.device(setting.device)
-        _limit_memory(device, setting.limit)
-        keep_freed_memory()
-        step = TrainingStep(DeepSpeech(setting.model).train().to(device), setting.training)
-        features = DeviceFeatures(setting.model.features).to(device)
-
-        def try_step(utterances: int) -> None:
-            batch = _batch(setting, utterances)
-            step.backward(features(batch) if setting.waveforms else batch, utterances)
-            step.update(setting.training.learning_rate)
-            if device.type == "cuda":
-                torch.cuda.synchronize()
-                torch.cuda.empty_cache()  # the next batch has other sizes
-
-        try_step(1)  # the optimiser takes its memory with the first
-        works = True
-        while True:
-            try_step(pipe.recv())
-            pipe.send(True)
-    except (InputError, MemoryError, RuntimeError) as error:
-        pipe.send(False if works or _is_out_of_memory(error) else error)
-    except (EOFError, KeyboardInterrupt):
-        pass
-
-
-def _batch(setting: Setting, utterances: int) -> Batch:
-    """Noise as long as the longest utterance: what it sounds like takes no memory."""
-    features = setting.model.features
-    samples = math.ceil(setting.seconds * features.sample_rate)
-    size = samples if setting.waveforms else features.frames.count(samples)
-    inputs = torch.randn(utterances, 1 if setting.waveforms else features.bins, size)
-    labels = torch.arange(setting.characters * utterances) % (len(setting.model.labels) - 1)
-    blank = setting.model.labels.index("_")
-    return Batch(
-        indices=list(range(utterances)),
-        features=inputs,
-        lengths=torch.full((utterances,), size),
-        targets=labels + (labels >= blank),
-        target_lengths=torch.full((utterances,), setting.characters),
-        duration=setting.seconds * utterances,
-    )
-
-
-def _limit_memory(device: torch.device, limit: int | None) -> None:
-    """Let allocations beyond the limit fail in this process."""
-    if device.type == "cuda":
-        free, total = torch.cuda.mem_get_info(device)
-        torch.cuda.set_per_process_memory_fraction(min((limit or MARGIN * free) / total, 1.0), device)
-        return
-    import resource  # not on Windows
-
-    limit = int(limit or MARGIN * _free_memory())
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, resource.getrlimit(resource.RLIMIT_DATA)[1]))
-
-
-def _free_memory() -> int:
-    """Bytes that Linux could give to a new process without swapping."""
-    with open("/proc/meminfo", encoding="ascii") as file:
-        values = dict(line.split(":") for line in file)
-    return int(values["MemAvailable"].split()[0]) * 1024
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    words = "allocate memory", "out of memory", "bad_alloc", "ALLOC_FAILED", "could not create a primitive"
-    return isinstance(error, MemoryError) or any(each in str(error) for each in words)
+        with open(f"/proc/{file}", encoding="ascii") as lines:
+            return int(dict(line.split(":", 1) for line in lines)[entry].split()[0]) * 1024
+    except (OSError, KeyError):
+        raise InputError("--find-batch: needs a GPU or Linux; choose --batch-seconds by hand") from None

@@ -1,7 +1,6 @@
-"""The largest batch: the search finds the boundary, and real trials notice real limits."""
+"""The largest batch: the searches find the boundary, and real trials respect real limits."""
 
 import re
-from dataclasses import replace
 
 import pytest
 import torch
@@ -10,11 +9,11 @@ from hypothesis import strategies as st
 
 from deepspeech.errors import InputError
 from deepspeech.model.deepspeech2 import ModelConfig
-from deepspeech.tools.find_batch import Setting, Trials, find_batch, largest
+from deepspeech.tools.find_batch import Trial, extrapolate, find_batch, largest
 from deepspeech.training.config import TrainingConfig
 from tests.conftest import load_script
 
-GIB = 2**30
+MIB = 2**20
 
 
 @given(boundary=st.integers(0, 3000), most=st.integers(1, 2000))
@@ -32,28 +31,48 @@ def test_the_search_finds_the_boundary_in_few_trials(boundary, most):
     assert len(asked) == len(set(asked)) <= 18
 
 
-def setting(labels, gib, waveforms=True) -> Setting:
-    """Half a second an utterance; the process itself takes 0.75 GiB."""
+@given(
+    boundary=st.integers(0, 3000), most=st.integers(1, 2000), slope=st.integers(1, 9), noise=st.integers(0, 3)
+)
+def test_extrapolation_finds_the_boundary_and_never_exceeds_the_limit(boundary, most, slope, noise):
+    limit, asked = 100_000, []
+
+    def peak(number):
+        asked.append(number)
+        return limit + 10 * slope * (number - boundary) - noise * (number % 2)
+
+    found = extrapolate(peak, limit, most)
+    assert found == pytest.approx(min(boundary, most), abs=1 + found / 20)
+    assert all(number <= max(boundary, 2) for number in asked)
+    assert max(asked) <= most
+    assert len(asked) == len(set(asked)) <= 18
+
+
+def resident() -> int:
+    """Bytes of memory of this process."""
+    with open("/proc/self/statm", encoding="ascii") as file:
+        return int(file.read().split()[1]) * 4096
+
+
+def trial(labels, device="cpu", waveforms=True) -> Trial:
+    """Half a second an utterance."""
     model = ModelConfig(hidden_size=8, hidden_layers=1, labels=labels.characters)
-    training = TrainingConfig(precision="fp32")
-    return Setting(model, training, "cpu", waveforms, 0.5, 3, int(gib * GIB))
+    return Trial(model, TrainingConfig(precision="fp32"), torch.device(device), 0.5, 3, waveforms)
 
 
 @pytest.mark.slow
-def test_memory_that_runs_out_is_noticed_and_trials_go_on(labels):
-    with Trials(setting(labels, 1.1, waveforms=False)) as trials:
-        assert [trials.fits(number) for number in (2, 20000, 3)] == [True, False, True]
+@pytest.mark.parametrize("waveforms", [True, False])
+def test_the_batch_that_is_found_takes_the_memory_that_is_allowed(labels, waveforms):
+    limit = resident() + 250 * MIB
+    found = find_batch(trial(labels, waveforms=waveforms), most=20000, limit=limit)
+    assert 4 < found < 1000
+    assert trial(labels, waveforms=waveforms).peak(found) == pytest.approx(limit, abs=50 * MIB)
 
 
 @pytest.mark.slow
-def test_a_real_limit_bounds_the_batch(labels):
-    assert 0 < find_batch(setting(labels, 1.0), most=20000) < 2000
-
-
-@pytest.mark.slow
-def test_a_limit_below_the_network_itself_is_told(labels):
+def test_a_limit_below_the_network_itself_is_reported(labels):
     with pytest.raises(InputError, match=r"^--find-batch: not even one utterance of 0\.5 s fits"):
-        find_batch(setting(labels, 0.1), most=4)
+        find_batch(trial(labels), most=4, limit=100 * MIB)
 
 
 @pytest.mark.slow
@@ -76,6 +95,12 @@ def test_a_limit_without_a_search_is_a_mistake(corpus, tmp_path):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_memory_of_a_gpu_runs_out_too(labels):
-    with Trials(replace(setting(labels, 2), device="cuda")) as trials:
-        assert [trials.fits(number) for number in (2, 50000, 3)] == [True, False, True]
+def test_a_gpu_can_be_used_after_its_memory_ran_out(labels):
+    steps, share = trial(labels, "cuda"), 2048 * MIB / torch.cuda.mem_get_info()[1]
+    torch.cuda.set_per_process_memory_fraction(share)
+    try:
+        assert [steps.fits(number) for number in (2, 50000, 3)] == [True, False, True]
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert 3 < find_batch(steps, 50000, 2048 * MIB) < 50000
+    assert torch.zeros(3000 * MIB, dtype=torch.uint8, device="cuda").numel()  # the limit is lifted

@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import torch
-from torch import nn
 from torch.profiler import ProfilerActivity, record_function
 from tqdm import tqdm
 
@@ -16,88 +14,70 @@ from deepspeech.data.batch import Batch
 from deepspeech.training.trainer import Trainer
 
 WARM_UP = 3  # steps before those that count
-OPERATORS = 8  # how many the summary shows
+OPERATORS = 8  # rows of the table
 WAIT, FEATURES = "data wait", "features"
-PARTS = WAIT, FEATURES, "conv", "recurrent", "ctc", "backward", "optimiser"
+STAGES = WAIT, FEATURES, "conv", "recurrent", "ctc", "backward", "optimiser"
 
 
 def profile(trainer: Trainer, steps: int) -> str:
-    """Run some training steps and watch them.
-
-    Writes a Chrome trace beside the models.
+    """Profile some training steps and write a Chrome trace into the save folder.
 
     Args:
-        trainer: Its network learns, but nothing of it is saved.
-        steps: How many to watch, after some to warm up.
+        trainer: Its network is trained and annotated, but nothing of it is saved.
+        steps: How many to profile, after some to warm up.
 
     Returns:
         A summary of one screen.
     """
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # the profiler talks to its authors
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # no messages from the profiler itself
     path = trainer.folder.path / "profile.json"
-    activities = [ProfilerActivity.CPU]
-    if trainer.step.device.type == "cuda":
-        activities.append(ProfilerActivity.CUDA)
-    hooks = _name_modules(trainer)
+    cuda = trainer.step.device.type == "cuda"
     batches, audio = _endless(trainer), 0.0
-    bar = tqdm(total=WARM_UP + steps, desc="Profiling", unit="step", leave=False)
-    for _ in range(WARM_UP):
-        _step(trainer, batches)
-        bar.update()
-    with torch.profiler.profile(activities=activities) as profiler:
-        clock = time.perf_counter()
-        for _ in range(steps):
-            audio += _step(trainer, batches)
+    _annotate(trainer)
+    with tqdm(total=WARM_UP + steps, desc="Profiling", unit="step", leave=False) as bar:
+        for _ in range(WARM_UP):
+            _step(trainer, batches)
             bar.update()
-        if trainer.step.device.type == "cuda":
-            torch.cuda.synchronize()
-        seconds = time.perf_counter() - clock
-    bar.close()
-    for hook in hooks:
-        hook.remove()
+        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
+        with torch.profiler.profile(activities=activities) as profiler:
+            clock = time.perf_counter()
+            for _ in range(steps):
+                audio += _step(trainer, batches)
+                bar.update()
+            if cuda:
+                torch.cuda.synchronize()
+            seconds = time.perf_counter() - clock
     profiler.export_chrome_trace(str(path))
     return summary(profiler, steps, seconds, audio) + f"\nTrace for https://ui.perfetto.dev: {path}"
 
 
 def summary(profiler: torch.profiler.profile, steps: int, seconds: float, audio: float) -> str:
-    """What took how much of the time.
+    """The share of each stage, and a table of the operators.
 
-    On a GPU the parts' times are those of the kernels that they started; it waits, or the host
-    does other things, for the rest.
+    On a GPU a stage's time is that of the kernels that it launched; for the rest ("other") the GPU idles.
     """
-    lines = [f"{steps} steps in {seconds:.2f} s, {audio / seconds:.0f} audio-s/s under the profiler", ""]
-    times = part_seconds(profiler)
+    times = stage_seconds(profiler)
     times["other"] = max(seconds - sum(times.values()), 0.0)
+    averages = profiler.key_averages()
+    order = "self_device" if any(each.self_device_time_total for each in averages) else "self_cpu"
+    table = averages.table(f"{order}_time_total", row_limit=OPERATORS, max_name_column_width=40)
+    lines = [f"{steps} steps in {seconds:.2f} s, {audio / seconds:.0f} audio-s/s under the profiler"]
     for name, value in times.items():
-        share = value / seconds
-        lines.append(
-            f"{name:<12} {value / steps * 1e3:10.1f} ms a step {share:6.1%}  {'#' * round(40 * share)}"
-        )
-    averages = [each for each in profiler.key_averages() if each.key not in PARTS]
-    on_gpu = any(each.self_device_time_total for each in averages)
-    own = "self_device_time_total" if on_gpu else "self_cpu_time_total"  # microseconds
-    lines += ["", f"{'operators by their own time':<42} {'ms a step':>10} {'calls a step':>13}"]
-    for each in sorted(averages, key=lambda each: getattr(each, own), reverse=True)[:OPERATORS]:
-        lines.append(
-            f"{each.key[:42]:<42} {getattr(each, own) / steps / 1e3:10.1f} {each.count / steps:13.1f}"
-        )
-    return "\n".join(lines)
+        lines.append(f"{name:<12} {1e3 * value / steps:10.1f} ms a step {value / seconds:6.1%}")
+    return "\n".join([*lines, table.strip()])
 
 
-def part_seconds(profiler: torch.profiler.profile) -> dict[str, float]:
-    """Seconds of each part; what runs on a GPU counts for the part during which it was started."""
-    events = [each for each in profiler.events() if each.device_type == torch.autograd.DeviceType.CPU]
-    spans = [each for each in events if each.name in PARTS]
-    totals = dict.fromkeys(PARTS, 0.0)
-    kernels = [each for each in events if each.name not in PARTS and each.self_device_time_total]
-    for span in spans:
-        start, end = span.time_range.start, span.time_range.end
-        if kernels and span.name != WAIT:
-            started = (each for each in kernels if start <= each.time_range.start < end)
-            totals[span.name] += sum(each.self_device_time_total for each in started)
-        else:
-            totals[span.name] += end - start
-    if not kernels:  # features are computed while the next batch is asked for
+def stage_seconds(profiler: torch.profiler.profile) -> dict[str, float]:
+    """Seconds of each stage; a kernel on a GPU counts for the stage that launched it."""
+    everything = profiler.events()  # type: ignore[no-untyped-call]  # torch has no annotation
+    events = [each for each in everything if each.device_type.name == "CPU"]
+    kernels = [each for each in events if each.name not in STAGES and each.self_device_time_total]
+    totals = dict.fromkeys(STAGES, 0.0)  # microseconds
+    for stage in (each for each in events if each.name in STAGES):
+        start, end = stage.time_range.start, stage.time_range.end
+        launched = [each.self_device_time_total for each in kernels if start <= each.time_range.start < end]
+        totals[stage.name] += sum(launched) if kernels and stage.name != WAIT else end - start
+    if not kernels:  # features are computed within the wait for the next batch
         totals[WAIT] -= totals[FEATURES]
     return {name: value / 1e6 for name, value in totals.items()}
 
@@ -112,30 +92,18 @@ def _step(trainer: Trainer, batches: Iterator[Batch]) -> float:
 
 
 def _endless(trainer: Trainer) -> Iterator[Batch]:
-    """Batches as training sees them, shuffled, epoch after epoch."""
+    """Batches as training gets them, shuffled, epoch after epoch."""
     trainer.model.train()
-    epoch = 1  # the first one goes from short to long
+    epoch = 1  # the first one is sorted by duration
     while True:
         trainer.sampler.set_epoch(epoch)
         yield from (batch for batch in trainer.train_loader if len(batch))
         epoch += 1
 
 
-def _name_modules(trainer: Trainer) -> list[Any]:
-    """Let the profiler see when features, convolutions and recurrent layers begin and end."""
+def _annotate(trainer: Trainer) -> None:
+    """Name the forward passes of features, convolutions and recurrent layers in the profile."""
     modules = [(trainer.train_loader.features, FEATURES), (trainer.model.conv, "conv")]
     modules += [(layer, "recurrent") for layer in trainer.model.rnns]
-    return [hook for module, name in modules for hook in _name(module, name)]
-
-
-def _name(module: nn.Module, name: str) -> tuple[Any, Any]:
-    spans: list[record_function] = []
-
-    def begin(*_: object) -> None:
-        spans.append(record_function(name))
-        spans[-1].__enter__()
-
-    def end(*_: object) -> None:
-        spans.pop().__exit__(None, None, None)
-
-    return module.register_forward_pre_hook(begin), module.register_forward_hook(end)
+    for module, name in modules:
+        module.forward = record_function(name)(module.forward)

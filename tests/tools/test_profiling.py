@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from deepspeech.tools.profiling import PARTS
+from deepspeech.tools.profiling import STAGES
 from tests.conftest import load_script
 
 
@@ -19,13 +19,13 @@ def test_a_trace_and_a_summary_of_one_screen(corpus, tmp_path, capsys, flags):
     assert len(shown.splitlines()) < 30
     assert re.search(r"^3 steps in [0-9.]+ s", shown, re.MULTILINE)
     shares = dict(re.findall(r"^(\w[\w ]*?) +[0-9.]+ ms a step +([0-9.]+)%", shown, re.MULTILINE))
-    assert list(shares) == [*PARTS, "other"]
+    assert list(shares) == [*STAGES, "other"]
     assert sum(map(float, shares.values())) == pytest.approx(100, abs=1)
-    assert all(float(shares[part]) > 0 for part in ("conv", "recurrent", "backward"))
+    assert all(float(shares[stage]) > 0 for stage in ("conv", "recurrent", "backward"))
     events = json.loads((tmp_path / "profile.json").read_text())["traceEvents"]
     names = Counter(event.get("name") for event in events)
     assert names["recurrent"] == 3 * 2  # steps x layers
-    for part in ("data wait", "conv", "ctc", "backward", "optimiser"):
-        assert names[part] == 3, part
+    for stage in ("data wait", "conv", "ctc", "backward", "optimiser"):
+        assert names[stage] == 3, stage
     assert (names["features"] > 0) == ("--features-on-device" in flags)
     assert {path.name for path in tmp_path.iterdir()} == {"profile.json"}

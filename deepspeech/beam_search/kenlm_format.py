@@ -21,19 +21,23 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepspeech.beam_search.compiled import compiled
 
+Bytes: TypeAlias = NDArray[np.uint8]
+Ints: TypeAlias = NDArray[np.int64]
+Words: TypeAlias = NDArray[np.uint32]
+
 MAGIC = b"mmap lm http://kheafield.com/code"
-VERSION = MAGIC + b" format version 5\n"
-SANITY = VERSION.ljust(56, b"\0") + struct.pack("<fffIIIQ", 0, 1, -0.5, 1, 2**32 - 1, 0, 1)
+SANITY = (MAGIC + b" format version 5\n").ljust(56, b"\0")
+SANITY += struct.pack("<fffIIIQ", 0, 1, -0.5, 1, 2**32 - 1, 0, 1)
 PARAMETERS = struct.Struct("<B3xfI?3xI")
 MAX_ORDER = 6
-VOCABULARY = np.int64(0)  # its table; the others are numbered by order
+VOCABULARY = cast(int, np.int64(0))  # its table, others have their order; not a literal: compiled once
 MURMUR = np.uint64(0xC6A4A7935BD1E995)
 COMBINE_CONTEXT = np.uint64(8978948897894561157)
 COMBINE_WORD = np.uint64(17894857484156487943)
@@ -49,9 +53,9 @@ class Tables(NamedTuple):
     order: int
     sentence_start: int  # id of <s>
     sentence_end: int  # id of </s>
-    words: NDArray[np.uint32]  # the file up to the end of the tables
+    words: Words  # the file up to the end of the tables
     floats: NDArray[np.float32]  # the same memory
-    offsets: NDArray[np.int64]
+    offsets: Ints
     buckets: NDArray[np.uint64]
 
 
@@ -74,7 +78,7 @@ def layout(counts: Sequence[int], multiplier: float) -> tuple[list[int], list[in
     return offsets[:-1], buckets, 4 * offsets[-1]
 
 
-def view(image: NDArray[np.uint8], counts: Sequence[int], multiplier: float) -> Tables:
+def view(image: Bytes, counts: Sequence[int], multiplier: float) -> Tables:
     """The tables in the content of a file, without copying."""
     offsets, buckets, size = layout(counts, multiplier)
     words = image[:size].view(np.uint32)
@@ -86,7 +90,7 @@ def view(image: NDArray[np.uint8], counts: Sequence[int], multiplier: float) -> 
 
 
 @compiled
-def word_hash(text: NDArray[np.uint8]) -> np.uint64:
+def word_hash(text: Bytes) -> np.uint64:
     """MurmurHash64A, by Austin Appleby, with seed 0."""
     size = len(text)
     state = np.uint64(size) * MURMUR
@@ -134,7 +138,7 @@ def find(tables: Tables, table: int, key: np.uint64) -> tuple[bool, int]:
 
 
 @compiled
-def word_id(tables: Tables, text: NDArray[np.uint8]) -> np.uint32:
+def word_id(tables: Tables, text: Bytes) -> np.uint32:
     """The id of a word in UTF-8, 0 if it is unknown."""
     found, offset = find(tables, VOCABULARY, word_hash(text))
     word = tables.words[offset + 2] if found else np.uint32(0)

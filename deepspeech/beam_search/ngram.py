@@ -1,30 +1,32 @@
 """N-gram language models: ARPA files and KenLM binaries, scored by compiled functions.
 
-An ARPA file is read into the very tables that a KenLM binary holds, so that one function scores
-both, and writing a binary is writing them down.
+An ARPA file is read into the very tables that a KenLM binary holds: one function scores both, and
+writing a binary is writing the tables down.
 """
 
 from __future__ import annotations
 
+import gzip
 import mmap
 import struct
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from deepspeech.atomic_file import write_atomic
-from deepspeech.beam_search.arpa import decompress, parse_arpa
+from deepspeech.beam_search.arpa import parse_arpa
 from deepspeech.beam_search.compiled import compiled
 from deepspeech.beam_search.kenlm_format import (
     MAGIC,
     MAX_ORDER,
     PARAMETERS,
     SANITY,
-    VERSION,
+    Bytes,
     Tables,
+    Words,
     extend_hash,
     find,
     layout,
@@ -37,19 +39,18 @@ CONTEXT = MAX_ORDER - 1  # words that a state can hold
 STATE = 1 + 2 * CONTEXT  # size of a state
 SIGN = np.uint32(1 << 31)
 MARKS = ("<unk>", "<s>", "</s>")
-MAPPED_FROM = 64 << 20  # bytes; smaller files are read, and are safe from whatever happens to them
-KINDS = ("probing", "rest-cost", "trie", "quantised trie", "compressed trie", "quantised compressed trie")
+MAPPED_FROM = 64 << 20  # bytes; smaller files are read, and may change later
+GZIP = b"\x1f\x8b"
 REMEDY = "build one with `build_binary probing model.arpa model.bin`, or pass the ARPA file"
 
 
 class NGramModel:
-    """An n-gram model with back-off, of order 1 to 6.
+    """An n-gram model with back-off, of order 1 to 6; `score` and `initial_state` take its `tables`.
 
-    `score` and `initial_state` of this module take its `tables`. Large binaries stay in the file
-    and share its pages with other processes.
+    Large binaries stay in the file and share its pages with other processes.
     """
 
-    def __init__(self, name: str, image: NDArray[np.uint8], file: mmap.mmap | None = None) -> None:
+    def __init__(self, name: str, image: Bytes, file: mmap.mmap | None = None) -> None:
         """Use `NGramModel.open`; `image` is the content of a KenLM binary."""
         self._name, self._image, self._file = name, image, file
         order, multiplier, _, self._has_words, _ = PARAMETERS.unpack_from(image.data, len(SANITY))
@@ -71,11 +72,15 @@ class NGramModel:
             with open(path, "rb") as file:
                 start = file.read(len(SANITY))
                 if start.startswith(MAGIC):
-                    return cls(name, *_open_binary(name, file, start))
-                image = parse_arpa(name, decompress(name, start + file.read()))
+                    return cls(name, *_open_binary(file, start))
+                text = start + file.read()
+            return cls(name, parse_arpa(name, gzip.decompress(text) if start.startswith(GZIP) else text))
+        except ValueError as error:
+            raise InputError(f"{name}: {error}; {REMEDY}") from None
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            raise InputError(f"{name}: truncated or damaged gzip file; compress or copy it again") from None
         except OSError as error:
             raise InputError(f"{name}: cannot read: {error.strerror}; correct the path") from None
-        return cls(name, image)
 
     def index(self, word: str) -> int:
         """The id of a word, 0 for unknown ones."""
@@ -90,18 +95,17 @@ class NGramModel:
         if not self._has_words:
             raise InputError(f"{self._name}: built without its words; {REMEDY}")
         self.check()
-        strings = self._image[4 * len(self.tables.words) :].tobytes()
-        bound = int(self.tables.words[self.tables.offsets[0] - 1])
-        if strings.count(b"\0") != bound or not strings.endswith(b"\0"):
-            raise InputError(f"{self._name}: {bound} words are not at its end; truncated: build it again")
+        count = int(self.tables.words[self.tables.offsets[0] - 1])
         try:
-            found = strings.decode().split("\0")[:-1]
+            *found, rest = self._image[4 * len(self.tables.words) :].tobytes().decode().split("\0")
         except UnicodeDecodeError:
             raise InputError(f"{self._name}: its words are not UTF-8; build it from UTF-8 text") from None
+        if len(found) != count or rest:
+            raise InputError(f"{self._name}: truncated: {len(found)} of {count} words; {REMEDY}")
         return [word for word in found if word not in MARKS]
 
     def check(self) -> None:
-        """Call before a time of scoring: reading pages that a mapped file has lost would end the process.
+        """Call before each time of scoring: to read pages that a mapped file has lost ends the process.
 
         Raises:
             InputError: The file has shrunk since it was opened.
@@ -118,10 +122,9 @@ class NGramModel:
         state, after = np.zeros(STATE, np.uint32), np.zeros(STATE, np.uint32)
         if bos:
             initial_state(self.tables, state)
-        ids = [np.uint32(self.index(word)) for word in words]
         total = 0.0
-        for word in [*ids, np.uint32(self.tables.sentence_end)] if eos else ids:
-            total += score(self.tables, state, word, after)
+        for word in [*map(self.index, words), *[self.tables.sentence_end] * eos]:
+            total += score(self.tables, state, np.uint32(word), after)
             state, after = after, state
         return total
 
@@ -137,52 +140,45 @@ class NGramModel:
         write_atomic(path, self._image.data)
 
 
-def _open_binary(name: str, file: BinaryIO, start: bytes) -> tuple[NDArray[np.uint8], mmap.mmap | None]:
-    """The content of a KenLM binary, which is mapped if it is large, and its mapping."""
-    if not start.startswith(VERSION):
-        found = start[len(MAGIC) :].split(b"\n")[0].decode(errors="replace").strip()
-        raise InputError(f"{name}: a KenLM binary of {found!r}, not of format version 5; {REMEDY}")
+def _open_binary(file: BinaryIO, start: bytes) -> tuple[Bytes, mmap.mmap | None]:
+    """The content of a KenLM binary, and its mapping if it is large."""
     if start != SANITY:
-        fault = (
-            "truncated" if len(start) < len(SANITY) else "damaged, or of a machine with another byte order"
-        )
-        raise InputError(f"{name}: KenLM binary is {fault}; {REMEDY}")
+        version = start[len(MAGIC) :].split(b"\n")[0].decode(errors="replace").strip()
+        raise ValueError(f"damaged, or a KenLM binary of another machine or version: {version!r}, not 5")
     rest = file.read(PARAMETERS.size + 8 * MAX_ORDER).ljust(PARAMETERS.size + 8 * MAX_ORDER, b"\0")
     order, multiplier, kind, has_words, version = PARAMETERS.unpack_from(rest)
-    if kind != 0 or version != 0:
-        found = KINDS[kind] if 0 < kind < len(KINDS) else f"unknown ({kind}, version {version})"
-        raise InputError(
-            f"{name}: a KenLM binary of the kind {found}, only probing ones can be used; {REMEDY}"
-        )
-    if not 2 <= order <= MAX_ORDER:
-        raise InputError(f"{name}: order {order} of a KenLM binary, it must be 2 to {MAX_ORDER}; {REMEDY}")
-    counts = struct.unpack_from(f"<{order}Q", rest, PARAMETERS.size)
-    if not 1 <= multiplier < 1000 or not all(0 < count < 2**40 for count in counts):
-        raise InputError(f"{name}: n-gram counts {counts} are damaged; {REMEDY}")
-    needed = layout(counts, multiplier)[2]
+    counts = struct.unpack_from(f"<{min(order, MAX_ORDER)}Q", rest, PARAMETERS.size)
     size = file.seek(0, 2)
-    if size < needed + 6 * has_words:
-        raise InputError(f"{name}: truncated: {size} bytes are too few for {counts} n-grams; {REMEDY}")
+    if kind or version:
+        raise ValueError(f"a KenLM binary of kind {kind}.{version}: a trie, quantised, or with rest costs")
+    if (
+        not 2 <= order <= MAX_ORDER
+        or not 1 <= multiplier < 1000
+        or not all(0 < count < size for count in counts)
+    ):
+        raise ValueError(f"KenLM binary of order {order} (2 to {MAX_ORDER} can be) with {counts} n-grams")
+    (vocabulary, *_), _, end = layout(counts, multiplier)
+    if size < end + 6 * has_words:
+        raise ValueError(f"truncated KenLM binary: {size} bytes are too few for {counts} n-grams")
     file.seek(0)
-    if size < MAPPED_FROM:
-        image, mapping = np.fromfile(file, np.uint8), None
-    else:
-        mapping = mmap.mmap(
-            file.fileno(), 0, access=mmap.ACCESS_COPY
-        )  # writable, as arrays of ARPA files: one type to compile for
-        image = np.frombuffer(mapping, np.uint8)
-    words = int(image[:needed].view(np.uint32)[layout(counts, multiplier)[0][0] - 1])
-    ends = image[needed : needed + 6].tobytes(), image[-1]
-    if words not in (counts[0], counts[0] + 1) or (has_words and ends != (b"<unk>\0", 0)):
-        raise InputError(f"{name}: damaged: its {words} words are not where they should be; {REMEDY}")
-    return image, mapping
+    # Writable, as the tables of ARPA files are: one type to compile for. Nothing is ever written
+    mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY) if size >= MAPPED_FROM else None
+    image = np.fromfile(file, np.uint8) if mapped is None else np.frombuffer(mapped, np.uint8)
+    words = int(image[:end].view(np.uint32)[vocabulary - 1])
+    if words not in (counts[0], counts[0] + 1) or (
+        has_words and image[end : end + 6].tobytes() != b"<unk>\0"
+    ):
+        raise ValueError(f"damaged KenLM binary: its {words} words are not where they belong")
+    return image, mapped
 
 
 @compiled
-def initial_state(tables: Tables, state_out: NDArray[np.uint32]) -> None:
-    """The state after `<s>`: number of words of context, the words (latest first), their back-offs.
+def initial_state(tables: Tables, state_out: Words) -> None:
+    """The state after `<s>`.
 
-    The back-offs are float32 bits. What is not in use is 0, so equal states have equal bits.
+    A state holds the number of words of context, then these words, the latest first, and from
+    `1 + CONTEXT` on the bits of the back-offs (float32) of the latest word, the latest two, and
+    so on. What is not in use is 0, so that equal states have equal bits. All zeros: no context.
     """
     state_out[:] = 0
     state_out[0] = 1
@@ -191,14 +187,12 @@ def initial_state(tables: Tables, state_out: NDArray[np.uint32]) -> None:
 
 
 @compiled
-def score(
-    tables: Tables, state: NDArray[np.uint32], word: np.uint32, state_out: NDArray[np.uint32]
-) -> np.float64:
-    """Log10 probability of a word after a state, and the state after it (in another array).
+def score(tables: Tables, state: Words, word: np.uint32, state_out: Words) -> np.float64:
+    """Log10 probability of a word after a state; `state_out`, another array, becomes the state after it.
 
-    The longest n-gram counts that ends with the word and the latest words of the state, plus the
-    back-offs of the longer contexts. The new state keeps no more words than some n-gram may
-    need, so that states that cannot be told apart are equal.
+    The longest n-gram of the state's latest words and the word counts, with the back-offs of the
+    contexts that are longer. The new state keeps as many words as some n-gram starts with, so
+    that states that make no difference are equal.
     """
     length, matched, kept = np.int64(state[0]), 1, 0
     key = np.uint64(word)
@@ -208,7 +202,7 @@ def score(
         if matched < tables.order:
             backoff = tables.words[offset + 1]
             state_out[CONTEXT + matched] = backoff
-            if backoff != SIGN:
+            if backoff != SIGN:  # -0.0: nothing starts with it
                 kept = matched
         if matched > length or matched == tables.order or tables.words[offset] >= SIGN:
             break

@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data import noise_inject
 from deepspeech.audio.augment import (
     Augmentation,
     AugmentConfig,
@@ -438,7 +439,7 @@ def test_noise_inject_mixes_at_the_level_that_training_would(folders, tmp_path):
     soundfile.write(tmp_path / "speech.wav", tone(300, 1), RATE, subtype="FLOAT")
     flags = f"--input-path {tmp_path}/speech.wav --noise-path {folders['noise']}/long.wav --noise-level 0.25"
     flags += f" --output-path {tmp_path}/noisy.wav"
-    assert load_script("data/noise_inject.py").main(flags.split()) == 0
+    assert noise_inject.main(flags.split()) == 0
     noise = load_audio(tmp_path / "noisy.wav", RATE) - tone(300, 1)
     assert rms(noise) == pytest.approx(0.25 * rms(tone(300, 1)), rel=0.01)
 
@@ -455,6 +456,4 @@ def test_noise_inject_mixes_at_the_level_that_training_would(folders, tmp_path):
 def test_noise_inject_names_a_mistake(folders, flags, message):
     noise = str(folders["noise"] / "long.wav")
     with pytest.raises(InputError, match=message):
-        load_script("data/noise_inject.py").main(
-            ["--input-path", noise, "--noise-path", noise, *flags.split()]
-        )
+        noise_inject.main(["--input-path", noise, "--noise-path", noise, *flags.split()])

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Build an n-gram language model from text, for beam search: an ARPA file, without a compiler."""
+"""Build an n-gram language model from text, for beam search: an ARPA file or a KenLM binary."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from tqdm import tqdm
 
 from deepspeech import cli
 from deepspeech.atomic_file import write_atomic
+from deepspeech.beam_search.arpa import parse_arpa
 from deepspeech.beam_search.language_model import SPACE
+from deepspeech.beam_search.ngram import NGramModel
 from deepspeech.data.manifest import read_manifest, read_transcript
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
@@ -35,7 +37,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.unit == "character":
         sentences = [" ".join(sentence.replace(" ", SPACE)) for sentence in sentences]
     arpa = estimate(sentences, arguments.order)
-    write_atomic(arguments.out, arpa)
+    if arguments.binary:
+        NGramModel(arguments.out, parse_arpa(arguments.out, arpa)).write_binary(arguments.out)
+    else:
+        write_atomic(arguments.out, arpa)
     tokens = {token for sentence in sentences for token in sentence.split()}
     print(
         f"{arguments.out}: {arguments.order}-grams of {len(tokens)} {arguments.unit}s "
@@ -47,11 +52,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("texts", nargs="+", help="text files of a sentence a line, and manifest CSVs")
-    parser.add_argument("out", help="the ARPA file to write")
+    parser.add_argument("out", help="the file to write")
     parser.add_argument("--order", type=int, default=3, choices=range(2, 6), help="(default: 3)")
     parser.add_argument("--unit", default="word", choices=["word", "character"], help="(default: word)")
     parser.add_argument("--labels-path", default="labels.json", help="characters of the network")
     parser.add_argument("--upper", action="store_true", help="write the text in upper case first")
+    parser.add_argument(
+        "--binary",
+        action="store_true",
+        help="write KenLM's binary format (probing), which opens at once, not ARPA",
+    )
     return parser.parse_args(argv)
 
 

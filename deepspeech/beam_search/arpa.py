@@ -27,7 +27,7 @@ from deepspeech.errors import InputError
 UNKNOWN = (np.uint64(0xEA91E7561F5B392B), np.uint64(0x7E163219007D2F54))  # hashes of <unk> and <UNK>
 UNKNOWN_PROBABILITY = -100.0  # if a file has no <unk>, as in KenLM
 MULTIPLIER = 1.5  # of the tables' sizes, KenLM's default
-LINE_BREAK = 10
+LINE_BREAK, BACKSLASH = 10, 92
 
 
 class TablesFull(Exception):
@@ -87,10 +87,11 @@ def _fill(name: str, text: bytes, start: int, counts: Sequence[int], multiplier:
 
 
 def _skip_title(text: bytes, cursor: Ints, title: str) -> None:
-    found = re.compile(rb"\s*(\S*)").match(text, cursor[0])
-    if not found or found[1] != title.encode():
-        raise ValueError(f"expected {title} after the number of n-grams that the top announces")
-    cursor[0] = found.end()
+    _skip_blank(np.frombuffer(text, np.uint8), cursor)
+    end = cursor[0] + len(title)
+    if text[cursor[0] : end] != title.encode():
+        raise ValueError(f"expected {title} after the n-grams that are counted at the top")
+    cursor[0] = end
 
 
 @compiled
@@ -211,6 +212,12 @@ def _insert(tables: Tables, table: int, key: np.uint64, used: Ints) -> int:
 
 
 @compiled
+def _skip_blank(text: Bytes, cursor: Ints) -> None:
+    while cursor[0] < len(text) and _is_space(text[cursor[0]]):
+        cursor[0] += 1
+
+
+@compiled
 def _token(text: Bytes, cursor: Ints) -> Bytes:
     """The next token of the line, empty if there is none."""
     start = cursor[0]
@@ -231,11 +238,12 @@ def _is_space(byte: np.uint8) -> bool:
 @compiled
 def _probability(text: Bytes, cursor: Ints) -> np.float32:
     """Skip blank lines and read a log10 probability; its sign bit is set, even that of 0."""
-    while cursor[0] < len(text) and _is_space(text[cursor[0]]):
-        cursor[0] += 1
+    _skip_blank(text, cursor)
+    if cursor[0] == len(text) or text[cursor[0]] == BACKSLASH:
+        raise ValueError("fewer n-grams than are counted at the top")
     value = _number(_token(text, cursor))
     if not value <= 0:
-        raise ValueError("expected a log10 probability, at most 0, and as many as the top announces")
+        raise ValueError("the log10 probability must be a number, at most 0")
     return np.float32(-abs(value))
 
 

@@ -144,7 +144,9 @@ def _open_binary(file: BinaryIO, start: bytes) -> tuple[Bytes, mmap.mmap | None]
     """The content of a KenLM binary, and its mapping if it is large."""
     if start != SANITY:
         version = start[len(MAGIC) :].split(b"\n")[0].decode(errors="replace").strip()
-        raise ValueError(f"damaged, or a KenLM binary of another machine or version: {version!r}, not 5")
+        raise ValueError(
+            f"a KenLM binary of {version!r}, or damaged; only version 5, little-endian, can be read"
+        )
     rest = file.read(PARAMETERS.size + 8 * MAX_ORDER).ljust(PARAMETERS.size + 8 * MAX_ORDER, b"\0")
     order, multiplier, kind, has_words, version = PARAMETERS.unpack_from(rest)
     counts = struct.unpack_from(f"<{min(order, MAX_ORDER)}Q", rest, PARAMETERS.size)

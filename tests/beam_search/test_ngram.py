@@ -1,7 +1,12 @@
 """N-gram models: scores against KenLM and a plain reference, files against KenLM's."""
 
+import base64
+import gzip
+import os
+import struct
 import subprocess
 import sys
+import zlib
 from itertools import product
 from pathlib import Path
 
@@ -10,7 +15,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepspeech.beam_search.ngram import NGramModel
+from deepspeech.beam_search import ngram
+from deepspeech.beam_search.ngram import STATE, NGramModel, initial_state, score
+from deepspeech.errors import InputError
 
 try:
     import kenlm
@@ -39,6 +46,15 @@ ngram 2=5
 
 \\end\\
 """
+# The same model, as KenLM's `build_binary probing` writes it
+BINARY = zlib.decompress(
+    base64.b85decode(
+        "c-qU&O)OBz$yLZGDJihh*U!#KO-##7%}LQq&d=3P&QD2INXswEO)OC;OD!tS%+FIW<zhg9274f}pAks>2Lg}?BUFY7OdhaD7Gs"
+        "0btPH4tjR80KdF(CQ@$a*|Sb*#e{q9bG71Y4`xpKaLtSx?!&4i}DpiXhGWm_rOPWFZ_|4Uq==FFJJ9soI>f#KMpSu<zuOG`_$h"
+        "wvHf&z|ww2gE@7%-*wSdiDe9eK1X8=e<6!tI3i8>9I?=qq-nARRLKZ9Z0!&u74qVfC*&g<Ri<>1@HGy0ot{HP48_H=ESr$vt~-"
+        "}w<*obwqvj<24a06;mF|V#Ng!Q$N&KB6J$O"
+    )
+)
 VOCABULARY = ["A", "B", "Č", "long-word", "longer-words"]
 
 
@@ -154,3 +170,203 @@ def test_binaries_equal_kenlm_byte_for_byte(tmp_path, order, unknown, pruned):
     NGramModel.open(arpa).write_binary(tmp_path / "ours.bin")
     theirs = build_binary(arpa, tmp_path / "theirs.bin")
     assert (tmp_path / "ours.bin").read_bytes() == theirs.read_bytes()
+
+
+def test_a_binary_of_kenlm_is_the_same_model(tmp_path):
+    arpa, binary = NGramModel.open(write(tmp_path, ARPA)), NGramModel.open(write(tmp_path, BINARY, "lm.bin"))
+    assert arpa.words() == binary.words() == ["A", "AB", "BBA"]
+    for words in ([], ["A"], ["AB", "A"], ["BBA", "AB", "AB"], ["B", "A"]):
+        assert arpa.score_sentence(words) == binary.score_sentence(words)
+    for model in (arpa, binary):
+        model.write_binary(tmp_path / "written.bin")
+        assert (tmp_path / "written.bin").read_bytes() == BINARY
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        gzip.compress(ARPA.encode()),
+        gzip.compress(ARPA[:90].encode()) + gzip.compress(ARPA[90:].encode()),
+        ARPA.replace("\n", "\r\n").encode(),
+        ARPA.replace("\t", " ").encode(),
+        ARPA.replace("\t", " \t ").replace("\n", "\t\n").encode(),
+        "\ufeff".encode() + ARPA.encode(),
+        b"\n\n" + ARPA.encode(),
+        ARPA.replace("1=6", "1 = 6").replace("\n-", "\n\n-").encode(),
+        ARPA.removesuffix("\n").encode(),
+        ARPA.replace("<unk>", "<UNK>").encode(),
+        ARPA.replace("-0.5", "-5e-1").replace("-0.3", "-3.0E-1").replace("-99", "-.99e+2").encode(),
+        ARPA.replace("-2.0\t<unk>", "-2.0\t<unk>\t0").replace("AB A\n", "AB A\t0.0\n").encode(),
+    ],
+    ids="gzip members crlf spaces mixed bom blank-start blank-lines end UNK exponents zeros".split(),
+)
+def test_oddities_of_arpa_files(tmp_path, content):
+    NGramModel.open(write(tmp_path, content)).write_binary(tmp_path / "lm.bin")
+    assert (tmp_path / "lm.bin").read_bytes() == BINARY
+
+
+@given(st.lists(st.floats(-1e6, -1e-30), min_size=1), st.sampled_from(["{}", "{:g}", "{:.25f}", "{:.3e}"]))
+@settings(deadline=None)
+def test_numbers_are_read_as_python_reads_them(tmp_path_factory, numbers, form):
+    texts = [form.format(number) for number in numbers]
+    lines = [f"{text}\tw{index}" for index, text in enumerate(texts)]
+    text = "\n".join(
+        [f"\\data\\\nngram 1={len(lines) + 2}\n\n\\1-grams:\n-1 <s>\n-1 </s>", *lines, "\\end\\"]
+    )
+    model = NGramModel.open(write(tmp_path_factory.mktemp("lm"), text))
+    for index, text in enumerate(texts):
+        assert model.score_sentence([f"w{index}"], False, False) == pytest.approx(float(text), rel=1e-7)
+
+
+def test_states_that_make_no_difference_are_equal(tmp_path):
+    model = NGramModel.open(write(tmp_path, ARPA.replace("\t-0.4", "")))
+    state, after, expected = np.zeros((3, STATE), np.uint32)
+    initial_state(model.tables, state)
+    score(model.tables, state, np.uint32(model.index("</s>")), after)
+    assert (after == expected).all()  # nothing starts with </s>
+    score(model.tables, state, np.uint32(model.index("A")), after)
+    score(model.tables, np.zeros(STATE, np.uint32), np.uint32(model.index("A")), expected)
+    assert (after == expected).all()
+    assert after[:2].tolist() == [1, model.index("A")]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "not a language model"),
+        (b"RIFF....WAVEfmt ", "not a language model"),
+        (bytes(range(256)) * 9, "not a language model"),
+        (ARPA.split("\\1-grams")[0], ":5: expected \\1-grams: after"),
+        (ARPA[: ARPA.index("AB A")], ":15: fewer n-grams than are counted at the top"),
+        (ARPA[: ARPA.index("-0.6\tAB A")], ":15: fewer n-grams than are counted at the top"),
+        (ARPA.replace("\\end\\", ""), "expected \\end\\"),
+        (ARPA.replace("2=5", "2=9"), ":20: fewer n-grams than are counted at the top"),
+        (ARPA.replace("1=6", "1=5"), ":11: expected \\2-grams: after the n-grams that are counted"),
+        (ARPA.replace("2=5", "2=99999999"), "'ngram 2=99999999' cannot be right"),
+        (ARPA.replace("ngram 2", "ngram 3"), "'ngram 3=5' cannot be right"),
+        (ARPA.replace("ngram", "gram"), "order 0, it must be 1 to 6"),
+        (ARPA.replace("-0.8", "0.8"), ":10: the log10 probability must be a number, at most 0"),
+        (ARPA.replace("-0.8", "nan"), ":10: the log10 probability must be a number"),
+        (ARPA.replace("-0.8", "-0.8.1"), ":10: the log10 probability must be a number"),
+        (ARPA.replace("-0.1\n", "x\n"), ":10: expected a back-off"),
+        (
+            ARPA.replace("-0.1\n", "-0.1 1\n"),
+            ":10: expected a back-off, as a number, and the end of the line",
+        ),
+        (ARPA.replace("AB A\n", "AB A\t-1\n"), ":15: a back-off at the highest order"),
+        (ARPA.replace("AB A\n", "AB X\n"), ":15: a word is missing, or not among the 1-grams"),
+        (ARPA.replace("-0.8\tAB", "-0.8\tA"), ":10: the same n-gram again"),
+        (ARPA.replace("A A", "AB A"), ":17: the same n-gram again"),
+        (ARPA.replace("-0.8\tAB", "-0.8\t<unk>"), ":10: no word, or <unk> again"),
+        (ARPA.replace("<s>", "<S>"), "lack <s> or </s>"),
+        (gzip.compress(ARPA.encode())[:-20], "truncated or damaged gzip"),
+        (gzip.compress(ARPA.encode()) + b"x", "truncated or damaged gzip"),
+        (BINARY[:60], "a KenLM binary of 'format version 5', or damaged"),
+        (
+            BINARY.replace(b"version 5", b"version 4"),
+            "a KenLM binary of 'format version 4', or damaged; only version 5",
+        ),
+        (BINARY[:60] + BINARY[63:59:-1] + BINARY[64:], "only version 5, little-endian, can be read"),
+        (BINARY[:56] + b"????" + BINARY[60:], "only version 5, little-endian, can be read"),
+        (BINARY[:88] + b"\x09" + BINARY[89:], "order 9 (2 to 6 can be)"),
+        (BINARY[:100], "of order 2 (2 to 6 can be) with (0, 0) n-grams"),
+        (BINARY[:300], "truncated KenLM binary: 300 bytes are too few for (6, 5) n-grams"),
+        (BINARY[:96] + b"\x02" + BINARY[97:], "of kind 2.0: a trie, quantised, or with rest costs"),
+        (
+            BINARY[:132] + b"\x08" + BINARY[133:],
+            "damaged KenLM binary: its 8 words are not where they belong",
+        ),
+        (BINARY.replace(b"<unk>", b"<unc>"), "words are not where they belong"),
+    ],
+)
+def test_wrong_files_are_one_line(tmp_path, content, words):
+    path = write(tmp_path, content)
+    with pytest.raises(InputError) as caught:
+        NGramModel.open(path)
+    message = str(caught.value)
+    assert message.startswith(f"--lm-path {path}:")
+    assert words in message
+    assert "\n" not in message
+
+
+def test_the_context_of_every_ngram_must_be_there(tmp_path):
+    text = random_arpa(0, 3)[1].split("\n")
+    context = " ".join(next(line for line in text if line.count(" ") == 2).split()[1:3])
+    removed = [line for line in text if f"\t{context}" not in line or line.count(" ") != 1]
+    counted = "\n".join(removed).replace(text[2], f"ngram 2={int(text[2].split('=')[1]) - 1}")
+    with pytest.raises(InputError, match="the n-gram without its last word is missing"):
+        NGramModel.open(write(tmp_path, counted))
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (ARPA.replace("BBA", "BBÄ").encode("latin-1"), "not UTF-8"),
+        (BINARY[:-4], "truncated: 5 of 6 words"),
+        (BINARY[:-1], "truncated: 5 of 6 words"),
+        (BINARY[:100] + b"\0" + BINARY[101:], "built without its words"),
+    ],
+)
+def test_wrong_words_are_one_line(tmp_path, content, words):
+    model = NGramModel.open(write(tmp_path, content))
+    with pytest.raises(InputError, match=words):
+        model.words()
+
+
+@needs_kenlm
+@pytest.mark.parametrize("kind", range(1, 6))
+def test_other_kinds_of_kenlm_are_refused_with_the_remedy(tmp_path, kind):
+    binary = build_binary(write(tmp_path, random_arpa(0, 3)[1]), tmp_path / "lm.bin", kind)
+    with pytest.raises(InputError, match=rf"of kind {kind}\.\d.*build_binary probing.*or pass the ARPA file"):
+        NGramModel.open(binary)
+
+
+@needs_kenlm
+def test_kenlm_binaries_without_words_score(tmp_path):
+    binary = build_binary(write(tmp_path, ARPA), tmp_path / "lm.bin", words=False)
+    model = NGramModel.open(binary)
+    assert model.score_sentence(["A"]) == NGramModel.open(tmp_path / "lm.arpa").score_sentence(["A"])
+    with pytest.raises(InputError, match="built without its words"):
+        model.words()
+
+
+def test_missing_file_and_folder(tmp_path):
+    for path, words in ((tmp_path / "no.arpa", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(InputError, match=words):
+            NGramModel.open(path)
+
+
+def test_kenlm_has_no_binaries_of_order_1(tmp_path):
+    model = NGramModel.open(write(tmp_path, random_arpa(0, 1)[1]))
+    with pytest.raises(InputError, match="no binaries of order 1"):
+        model.write_binary(tmp_path / "lm.bin")
+
+
+def test_a_mapped_file_that_shrinks(tmp_path, monkeypatch):
+    monkeypatch.setattr(ngram, "MAPPED_FROM", 0)
+    model = NGramModel.open(write(tmp_path, BINARY))
+    expected = model.score_sentence(["A"])
+    os.truncate(tmp_path / "lm.arpa", 200)
+    for use in (model.check, model.words, lambda: model.score_sentence(["A"])):
+        with pytest.raises(InputError, match="shrank from 408 to 200 bytes while in use"):
+            use()
+    write(tmp_path, BINARY)
+    monkeypatch.undo()
+    model = NGramModel.open(tmp_path / "lm.arpa")  # too small to map
+    os.truncate(tmp_path / "lm.arpa", 0)
+    assert model.score_sentence(["A"]) == expected
+
+
+def test_a_large_file_is_opened_without_reading_it(tmp_path):
+    """A file of a gigabyte, which takes no room on the disk: its table of bigrams is empty."""
+    counts = (6, 60_000_000)
+    (*_, longest), _, size = ngram.layout(counts, 1.5)
+    path = write(tmp_path, BINARY[:108] + struct.pack("<2Q", *counts) + BINARY[124 : 4 * longest])
+    with open(path, "ab") as file:
+        file.truncate(size)
+        file.seek(size)
+        file.write(BINARY[-24:])
+    model = NGramModel.open(path)
+    assert path.stat().st_size > 1 << 30
+    assert model.words() == ["A", "AB", "BBA"]
+    assert model.score_sentence(["A", "AB"]) == pytest.approx(-0.3 - 0.5 - 0.2 - 0.8 - 0.1 - 0.9)

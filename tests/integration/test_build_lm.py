@@ -6,11 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepspeech.beam_search.language_model import LanguageModel
+from deepspeech.beam_search.ngram import STATE, NGramModel, initial_state, score
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
 from tests.conftest import load_script
-
-kenlm = pytest.importorskip("kenlm")  # no wheels for every version of Python
 
 build_lm = load_script("data/build_lm.py")
 
@@ -33,22 +32,22 @@ def test_probabilities_after_any_words_sum_to_one(folder, seed, order):
     random = np.random.default_rng(seed)
     names = np.array(list("ABCDEFGHIJKLMNOP"))
     sentences = [names[(random.zipf(1.5, 1 + index % 6) - 1) % len(names)] for index in range(30)]
-    model = kenlm.Model(build(folder, "\n".join(map(" ".join, sentences)), "--order", str(order)))
-    words = {*np.concatenate(sentences).tolist()}
+    model = NGramModel.open(build(folder, "\n".join(map(" ".join, sentences)), "--order", str(order)))
+    words = np.array([model.index(word) for word in [*model.words(), "</s>"]], np.uint32)
+    assert set(model.words()) == {*np.concatenate(sentences).tolist()}
     for history in ["", "A", "B A", *map(" ".join, sentences[:10])]:
-        state = kenlm.State()
-        model.BeginSentenceWrite(state)
+        state, after = np.zeros((2, STATE), np.uint32)
+        initial_state(model.tables, state)
         for word in history.split():
-            after = kenlm.State()
-            model.BaseScore(state, word, after)
-            state = after
-        total = sum(10 ** model.BaseScore(state, word, kenlm.State()) for word in {*words, "</s>"})
+            score(model.tables, state, np.uint32(model.index(word)), after)
+            state, after = after, state
+        total = sum(10 ** score(model.tables, state, word, after) for word in words)
         assert total == pytest.approx(1, abs=1e-3)
 
 
 def test_likely_sentences_score_higher(folder, capsys):
-    model = kenlm.Model(build(folder, "ONE TWO THREE\n" * 3 + "TWO ONE\nTHREE TWO ONE\n"))
-    assert model.score("ONE TWO THREE") > model.score("ONE THREE TWO")
+    model = NGramModel.open(build(folder, "ONE TWO THREE\n" * 3 + "TWO ONE\nTHREE TWO ONE\n"))
+    assert model.score_sentence(["ONE", "TWO", "THREE"]) > model.score_sentence(["ONE", "THREE", "TWO"])
     assert "3-grams of 3 words from 5 sentences" in capsys.readouterr().out
 
 
@@ -68,6 +67,19 @@ def test_character_models_fit_beam_search(folder):
     path = build(folder, "ONE TWO\nTWO ONE ONE\n", "--unit", "character", "--order", "2")
     model = LanguageModel(path, Labels(["_", *"ONETW"[:3], "T", "W", " "]), "character")
     assert model.tokens[-1] == "|"
+
+
+@pytest.mark.parametrize("unit", ["word", "character"])
+def test_binary_models_are_the_same_models(folder, unit):
+    text, flags = "ONE TWO\nTWO ONE ONE\nTHREE\n", ["--unit", unit]
+    arpa = NGramModel.open(build(folder, text, *flags))
+    out = build(folder, text, *flags, "--binary")
+    binary = NGramModel.open(out)
+    assert binary.words() == arpa.words()
+    for sentence in (["ONE", "ONE"], ["TWO", "ONE"], ["T", "W", "|", "E"], []):
+        assert binary.score_sentence(sentence) == arpa.score_sentence(sentence)
+    kenlm = pytest.importorskip("kenlm")
+    assert kenlm.Model(out).score("ONE TWO") == pytest.approx(arpa.score_sentence(["ONE", "TWO"]), abs=1e-5)
 
 
 def test_other_scripts_than_latin(folder):

@@ -112,8 +112,7 @@ def one_by_one(recognizer: Recognizer, paths: Sequence[str]) -> float:
 def in_batches(recognizer: Recognizer, paths: Sequence[str]) -> float:
     start = time.perf_counter()
     config = RecordingsConfig(num_workers=0)
-    for _, parts in transcribe_recordings(recognizer, paths, config, words=False, progress=True):
-        list(parts)
+    list(transcribe_recordings(recognizer, paths, config, words=False, progress=True))
     return time.perf_counter() - start
 
 

@@ -6,23 +6,32 @@ A file that cannot be read is reported, the others are transcribed, and the stat
 from __future__ import annotations
 
 import argparse
+import itertools
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from operator import itemgetter
 
 from deepspeech import cli, log
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.checkpoint.format import load_model
 from deepspeech.data.manifest import read_transcript
 from deepspeech.decoding.alignment import ForcedAligner
+from deepspeech.decoding.decoder import Decoder
 from deepspeech.errors import InputError
 from deepspeech.inference.factory import InferenceConfig, inference_device, inference_format, make_decoder
 from deepspeech.inference.quantization import quantize
 from deepspeech.inference.recognizer import Recognizer
 from deepspeech.transcription.live import StreamConfig, transcribe_live
 from deepspeech.transcription.recordings import RecordingsConfig, find_recordings, transcribe_recordings
-from deepspeech.transcription.writers import SUBTITLES, InOrder, Renderer, ResultFiles, TranscriptConfig
+from deepspeech.transcription.writers import (
+    SUBTITLES,
+    Renderer,
+    ResultFiles,
+    TranscriptConfig,
+    write_pieces,
+)
 
 NAME = os.path.basename(__file__)
 
@@ -30,7 +39,9 @@ NAME = os.path.basename(__file__)
 def main(argv: Sequence[str] | None = None) -> int:
     groups = RecordingsConfig, TranscriptConfig, StreamConfig, InferenceConfig, DecoderConfig
     arguments = cli.parse(argv, __doc__.splitlines()[0], *groups, extend=add_arguments)
-    recordings, output, streaming, inference, decoding = map(arguments.make, groups)
+    recordings, output = arguments.make(RecordingsConfig), arguments.make(TranscriptConfig)
+    streaming, decoding = arguments.make(StreamConfig), arguments.make(DecoderConfig)
+    inference = arguments.make(InferenceConfig)
     named = [*arguments.values.get("files", ()), *arguments.values.get("audio_path", ())]
     files, faults = find_recordings(named, recordings)
     asked = (recordings, output) != (RecordingsConfig(), TranscriptConfig())
@@ -44,9 +55,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError(f"{flag}: {len(files)} audio files; give one at a time{remedy}")
     device = inference_device(inference.cuda)
     model = load_model(inference.model_path, device)
+    decoder: Decoder
     if output.align:
         decoder = ForcedAligner(model.labels, read_transcript(output.align))
-        recordings = replace(recordings, chunk_seconds=0.0)  # no part of the transcript fits a segment
+        recordings = replace(recordings, chunk_seconds=0.0)  # the transcript is that of the whole file
     else:
         decoder = make_decoder(decoding, model.labels)
     if inference.int8:
@@ -57,34 +69,33 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     for fault in faults:
         log.error(f"{NAME}: error: {fault}")
-    render = Renderer(recognizer, output, inference.model_path, scores=decoding.top_paths > 1)
-    complete = transcribe_files(recognizer, files, recordings, output, render)
+    complete = transcribe_files(
+        files, recordings, Renderer(recognizer, output, decoding, inference.model_path)
+    )
     return int(bool(faults) or not complete)
 
 
-def transcribe_files(
-    recognizer: Recognizer,
-    files: Sequence[str],
-    recordings: RecordingsConfig,
-    output: TranscriptConfig,
-    render: Renderer,
-) -> bool:
-    """Write the transcripts of files; those that cannot be read are told. Returns whether all could."""
-    complete = True
-    if recordings.output:
-        sink = ResultFiles(recordings.output, "txt" if output.format == "text" else output.format)
-        named, files = files, sink.missing(files)
+def transcribe_files(files: Sequence[str], config: RecordingsConfig, render: Renderer) -> bool:
+    """Write the transcripts of files and report those that cannot be read. Returns whether all could."""
+    form, results = render.output.format, None
+    if config.output:
+        results = ResultFiles(config.output, "txt" if form == "text" else form)
+        named, files = files, results.missing(files)
         if done := len(named) - len(files):
-            log.info(f"{done} of {len(named)} recordings have their results in {recordings.output} already")
-    else:
-        sink = InOrder(files, sys.stdout)
+            log.info(f"{done} of {len(named)} recordings have their results in {config.output} already")
     # Text comes word by word: on a terminal, a bar would stand in the middle of its line
-    progress = bool(recordings.output) or output.format != "text" or not sys.stdout.isatty()
-    for file, parts in transcribe_recordings(recognizer, files, recordings, render.timed, progress):
+    progress = bool(results) or form != "text" or not sys.stdout.isatty()
+    transcribed = transcribe_recordings(render.recognizer, files, config, render.timed, progress)
+    complete = True
+    for path, group in itertools.groupby(transcribed, key=itemgetter(0)):
+        pieces = render(path, (result for _, result in group))
         try:
-            sink.write(file, render(file, parts))
-        except InputError as fault:
-            log.error(f"{NAME}: error: {fault}")
+            if results:
+                results.write(path, pieces)
+            else:
+                write_pieces(pieces, sys.stdout)
+        except InputError as error:
+            log.error(f"{NAME}: error: {error}")
             complete = False
     return complete
 

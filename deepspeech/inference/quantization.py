@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from deepspeech.errors import InputError
 from deepspeech.model.deepspeech2 import DeepSpeech
-from deepspeech.model.padding import Frames
-from deepspeech.model.rnn import RecurrentLayer, State
+from deepspeech.model.padding import Frames, State
+from deepspeech.model.rnn import RecurrentLayer
 
 
 def quantize(model: DeepSpeech) -> DeepSpeech:

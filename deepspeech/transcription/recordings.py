@@ -1,15 +1,16 @@
-"""Many recordings: which they are, and their transcripts."""
+"""Many recordings: which ones, and their transcripts in order."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from typing import TypeAlias
 
-import numpy as np
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
@@ -18,6 +19,7 @@ from deepspeech.data.loader import ignore_signals
 from deepspeech.data.manifest import read_manifest
 from deepspeech.data.parallel import THREADS, ValueOrFault
 from deepspeech.data.sampler import BucketingSampler
+from deepspeech.decoding.decoder import Hypothesis
 from deepspeech.decoding.word_times import Transcript
 from deepspeech.errors import InputError
 from deepspeech.inference.long_form import transcribe_long
@@ -32,7 +34,7 @@ class RecordingsConfig(Options):
     manifest: str | None = option(None, "CSV of audio,transcript[,seconds] whose audio to transcribe")
     folder: str | None = option(None, "folder whose audio files to transcribe, with all folders below it")
     output: str | None = option(
-        None, "folder for one file of results per recording; those that are there already are not made again"
+        None, "folder for one file of results per recording; recordings that have one are skipped"
     )
     chunk_seconds: float | None = option(
         None,
@@ -53,23 +55,24 @@ class RecordingsConfig(Options):
 
     @property
     def segment_seconds(self) -> float:
-        """How long segments of those that are cut may be."""
+        """Longest segment of a recording that is cut."""
         return self.chunk_seconds or 20.0
 
 
-WINDOW = 512  # recordings that are put into batches together
+WINDOW = 512  # recordings that are sorted into batches together
+NO_SPEECH = Transcript(Hypothesis("", [], 0.0), [])
 
-# What is read of a recording, part by part: the hypotheses of each, best first
-Parts = Iterable[list[Transcript]]
+Result: TypeAlias = list[Transcript] | InputError  # hypotheses, best first, or why there are none
 
 
 def find_recordings(files: Iterable[str], config: RecordingsConfig) -> tuple[list[str], list[str]]:
-    """The audio files that were named, each once, and messages on the faulty rows of the manifest.
+    """The audio files to transcribe, each once, and messages on the faulty rows of the manifest.
 
     Raises:
         InputError: There are none, or the manifest or folder cannot be read.
     """
-    paths, faults = list(files), []
+    paths = list(files)
+    faults: list[str] = []
     if config.manifest:
         utterances, faults = read_manifest(config.manifest)
         paths += [utterance.audio_path for utterance in utterances]
@@ -82,77 +85,78 @@ def find_recordings(files: Iterable[str], config: RecordingsConfig) -> tuple[lis
 
 def transcribe_recordings(
     recognizer: Recognizer, paths: Sequence[str], config: RecordingsConfig, words: bool, progress: bool
-) -> Iterator[tuple[str, Parts]]:
+) -> Iterator[tuple[str, Result]]:
     """Transcribe files: short ones in batches of like length, long ones in segments.
-
-    Of every `WINDOW` files those that cannot be read come first, then the short ones, by length,
-    then the long ones in the order of `paths`.
 
     Args:
         recognizer: Transcribes.
-        paths: Audio files.
+        paths: Audio files, each once.
         config: What is long, and how much is computed at a time.
         words: Whether to find the words of short recordings; long ones always have them.
         progress: Whether to show bars on standard error.
 
     Yields:
-        Each file and its transcript, whose parts must be read at once. They raise an `InputError`
-        where the file cannot be read, or not to its end.
+        Each path with its result, in the order of `paths`. A long recording comes once for every
+        segment with speech, as soon as that is done, but at least once; an error ends it.
     """
-    several = len(paths) > 1
-    with tqdm(
-        total=len(paths), desc="Transcribing", unit="file", leave=False, disable=not (progress and several)
-    ) as bar:
-        for first in range(0, len(paths), WINDOW):
-            window = paths[first : first + WINDOW]
-            for path, parts in _transcribe(recognizer, window, config, words, progress):
-                yield path, parts
+    hidden = not progress or len(paths) < 2
+    with tqdm(total=len(paths), desc="Transcribing", unit="file", leave=False, disable=hidden) as bar:
+        for window in (paths[first : first + WINDOW] for first in range(0, len(paths), WINDOW)):
+            with ThreadPoolExecutor(THREADS) as pool:
+                durations = dict(zip(window, pool.map(ValueOrFault(duration), window), strict=True))
+            short = {
+                path: seconds
+                for path, seconds in durations.items()
+                if not isinstance(seconds, InputError) and seconds <= config.whole_seconds
+            }
+            batches = _transcribe_batches(recognizer, short, config, words)
+            done: dict[str, Result] = {}
+            for path, seconds in durations.items():
+                if isinstance(seconds, InputError):
+                    yield path, seconds
+                elif path in short:
+                    while path not in done:
+                        done |= next(batches)
+                    yield path, done.pop(path)
+                else:
+                    yield from ((path, each) for each in _transcribe_long(recognizer, path, config, progress))
                 bar.update()
 
 
-def _transcribe(
-    recognizer: Recognizer, paths: Sequence[str], config: RecordingsConfig, words: bool, progress: bool
-) -> Iterator[tuple[str, Parts]]:
-    with ThreadPoolExecutor(THREADS) as pool:
-        durations = dict(zip(paths, pool.map(ValueOrFault(duration), paths), strict=True))
-    faults = {path: each for path, each in durations.items() if isinstance(each, InputError)}
-    yield from ((path, _fault(error)) for path, error in faults.items())
-    short = {
-        path: seconds
-        for path, seconds in durations.items()
-        if path not in faults and seconds <= config.whole_seconds
-    }
-    for batch in _read_batches(short, recognizer.model.config.features.sample_rate, config):
-        yield from ((path, _fault(each)) for path, each in batch if isinstance(each, InputError))
-        waveforms = {path: each for path, each in batch if isinstance(each, np.ndarray)}
-        if waveforms:
-            transcripts = recognizer.batch_transcripts(list(waveforms.values()), words)
-            yield from ((path, [each]) for path, each in zip(waveforms, transcripts, strict=True))
-    for path in durations:
-        if path not in faults and path not in short:
-            parts = transcribe_long(recognizer, path, config.segment_seconds, config.batch_seconds, progress)
-            yield path, ([part] for part in parts)
-
-
-def _fault(error: InputError) -> Parts:
-    """The transcript of a file that cannot be read: raises why."""
-    raise error
-    yield
-
-
-def _read_batches(
-    durations: dict[str, float], sample_rate: int, config: RecordingsConfig
-) -> Iterator[list[tuple[str, np.ndarray | InputError]]]:
-    """Waveforms of the files whose seconds are given, of like length in batches, by worker processes."""
-    paths = list(durations)
+def _transcribe_batches(
+    recognizer: Recognizer, durations: Mapping[str, float], config: RecordingsConfig, words: bool
+) -> Iterator[dict[str, Result]]:
+    """Transcribe files, given with their seconds; yields the results of one batch after the other."""
+    paths, rate = list(durations), recognizer.model.config.features.sample_rate
     sampler = BucketingSampler(list(durations.values()), 1, shuffle=False, batch_seconds=config.batch_seconds)
-    batches = [[paths[index] for index in batch] for batch in sampler.batches()]
+    batches = [[paths[index] for index in batch] for batch in sorted(sampler.batches(), key=min)]
     loader = DataLoader(
-        ValueOrFault(partial(load_audio, sample_rate=sample_rate)),
+        ValueOrFault(partial(load_audio, sample_rate=rate)),
         batch_sampler=batches,
         collate_fn=list,
         num_workers=min(config.num_workers, len(batches) // 2, os.cpu_count() or 1),
         worker_init_fn=ignore_signals,
     )
-    for names, waveforms in zip(batches, loader, strict=True):
-        yield list(zip(names, waveforms, strict=True))
+    for batch, loaded in zip(batches, loader, strict=True):
+        results: dict[str, Result] = {}
+        waveforms = {}
+        for path, waveform in zip(batch, loaded, strict=True):
+            if isinstance(waveform, InputError):
+                results[path] = waveform
+            else:
+                waveforms[path] = waveform
+        if waveforms:
+            transcripts = recognizer.batch_transcripts(list(waveforms.values()), words)
+            results |= zip(waveforms, transcripts, strict=True)
+        yield results
+
+
+def _transcribe_long(
+    recognizer: Recognizer, path: str, config: RecordingsConfig, progress: bool
+) -> Iterator[Result]:
+    parts = transcribe_long(recognizer, path, config.segment_seconds, config.batch_seconds, progress)
+    try:
+        for part in itertools.chain([next(parts, NO_SPEECH)], parts):
+            yield [part]
+    except InputError as error:
+        yield error

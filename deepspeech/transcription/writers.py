@@ -1,10 +1,10 @@
-"""Transcripts of recordings in the format that was asked for, and where they go."""
+"""Transcripts in the chosen format, and where they are written."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,13 @@ from tqdm import tqdm
 
 from deepspeech.atomic_file import check_writable, write_atomic
 from deepspeech.beam_search.config import DecoderConfig
-from deepspeech.decoding.decoder import Decoder
+from deepspeech.decoding.word_times import Transcript
 from deepspeech.errors import InputError
 from deepspeech.inference.long_form import concatenate
 from deepspeech.inference.recognizer import Recognizer
 from deepspeech.options import Options, one_of, option
 from deepspeech.transcription import formats
-from deepspeech.transcription.recordings import Parts
+from deepspeech.transcription.recordings import Result
 
 
 @dataclass(frozen=True)
@@ -32,22 +32,11 @@ class TranscriptConfig(Options):
         "json (a document a line), text, subtitles (srt, vtt) or NIST's time-marked words (ctm)",
         one_of("json", "text", "srt", "vtt", "ctm"),
     )
-    offsets: bool = option(False, "tell where each character begins, in output frames and seconds")
-    words: bool = option(False, "tell the start, end and confidence of each word")
+    offsets: bool = option(False, "add where each character starts, in output frames and seconds")
+    words: bool = option(False, "add the start, end and confidence of each word")
     align: str | None = option(
-        None, "file with the transcript of the audio: tell its times instead of transcribing"
+        None, "file with the transcript of the audio: find its times instead of transcribing"
     )
-
-
-def description(decoder: Decoder) -> dict[str, dict[str, Any]]:
-    """What deepspeech.pytorch's transcripts say of the decoder and its language model."""
-    config = getattr(decoder, "config", DecoderConfig())
-    lm = config.lm_path is not None
-    weights = {"alpha": config.alpha if lm else None, "beta": config.beta if lm else None}
-    return {
-        "language_model": {"name": os.path.basename(config.lm_path) if lm else None},
-        "decoder": {"lm": lm, **weights, "type": config.decoder},
-    }
 
 
 SUBTITLES = {"srt": formats.srt, "vtt": formats.vtt}
@@ -55,12 +44,12 @@ SUBTITLES = {"srt": formats.srt, "vtt": formats.vtt}
 
 @dataclass(frozen=True)
 class Renderer:
-    """Puts transcripts into the format that was asked for."""
+    """Renders transcripts in the chosen format."""
 
     recognizer: Recognizer
     output: TranscriptConfig
+    decoding: DecoderConfig
     model_path: str
-    scores: bool  # whether there are several hypotheses to compare
 
     @property
     def aligned(self) -> bool:
@@ -71,58 +60,77 @@ class Renderer:
         """Whether the times of words are needed."""
         return self.output.words or self.aligned or self.output.format not in ("json", "text")
 
-    def __call__(self, file: str, parts: Parts) -> Iterator[str]:
-        """The transcript of a file, piece by piece as its parts come."""
-        form = self.output.format
-        if form == "json":
-            yield json.dumps(self.document(file, parts)) + "\n"
-        elif form == "text":
-            yield from formats.text((best for best, *_ in parts), " " in self.recognizer.model.labels)
-        else:
-            words = (word for best, *_ in parts for word in best.words)
-            yield from formats.ctm(words, file) if form == "ctm" else SUBTITLES[form](words)
+    def __call__(self, path: str, results: Iterable[Result]) -> Iterator[str]:
+        """The transcript of a recording, piece by piece as its results come.
 
-    def document(self, file: str, parts: Parts) -> dict[str, Any]:
-        """What deepspeech.pytorch's transcribe.py prints, and more."""
-        parts = list(parts)
-        if len(parts) != 1:
-            parts = [[concatenate([best for best, *_ in parts], " " in self.recognizer.model.labels)]]
-        meta = {"acoustic_model": {"name": os.path.basename(self.model_path)}}
-        meta |= description(self.recognizer.decoder)
-        if self.aligned:
-            meta["decoder"]["type"] = "alignment"
+        Raises:
+            InputError: The error among the results.
+        """
+        parts = map(_hypotheses, results)
+        match self.output.format:
+            case "json":
+                yield json.dumps(self.document(path, list(parts))) + "\n"
+            case "text":
+                yield from formats.text((best for best, *_ in parts), " " in self.recognizer.model.labels)
+            case form:
+                words = (word for best, *_ in parts for word in best.words)
+                yield from formats.ctm(words, path) if form == "ctm" else SUBTITLES[form](words)
+
+    def document(self, path: str, parts: list[list[Transcript]]) -> dict[str, Any]:
+        """The output of deepspeech.pytorch's transcribe.py, and more."""
+        model, transcripts = self.recognizer.model, parts[0]
+        if len(parts) > 1:
+            transcripts = [concatenate([best for best, *_ in parts], " " in model.labels)]
         offsets, words = self.output.offsets or self.aligned, self.output.words or self.aligned
-        rows = formats.rows(parts[0], self.recognizer.model.frame_seconds, offsets, words, self.scores)
-        return {"audio_path": file, "output": rows, "_meta": meta}
+        scores = self.decoding.top_paths > 1
+        rows = formats.rows(transcripts, model.frame_seconds, offsets, words, scores)
+        return {"audio_path": path, "output": rows, "_meta": self._meta()}
+
+    def _meta(self) -> dict[str, Any]:
+        decoding = DecoderConfig() if self.aligned else self.decoding
+        lm = decoding.lm_path is not None
+        weights = {"alpha": decoding.alpha if lm else None, "beta": decoding.beta if lm else None}
+        kind = "alignment" if self.aligned else decoding.decoder
+        return {
+            "acoustic_model": {"name": os.path.basename(self.model_path)},
+            "language_model": {"name": os.path.basename(decoding.lm_path) if decoding.lm_path else None},
+            "decoder": {"lm": lm, **weights, "type": kind},
+        }
+
+
+def _hypotheses(result: Result) -> list[Transcript]:
+    if isinstance(result, InputError):
+        raise result
+    return result
 
 
 class ResultFiles:
     """A file for each recording: `calls/a.wav` -> `FOLDER/calls/a.wav.json`.
 
-    Folders are kept, counted from the working directory or else from the root, so recordings of the
+    Folders are kept, relative to the working directory or else to the root, so recordings of the
     same name have different results. A file appears when it is complete.
 
     Args:
-        folder: Where they go.
-        ending: Of their names.
+        folder: Where they are written.
+        suffix: Of their names.
 
     Raises:
         InputError: Nothing can be written there.
     """
 
-    def __init__(self, folder: str, ending: str) -> None:
+    def __init__(self, folder: str, suffix: str) -> None:
         check_writable(folder, "--output")
-        self.folder, self.ending = folder, ending
+        self.folder, self.suffix = folder, suffix
 
     def path(self, audio_path: str) -> Path:
-        """Where the result of a recording lies."""
+        """The file with the result of a recording."""
         name = os.path.relpath(audio_path)
         if name.startswith(os.pardir):
             name = os.path.abspath(audio_path).lstrip(os.sep)
-        return Path(self.folder, f"{name}.{self.ending}")
+        return Path(self.folder, f"{name}.{self.suffix}")
 
     def missing(self, audio_paths: Iterable[str]) -> list[str]:
-        """The recordings that have no result yet.
+        """The recordings without a result.
 
         Raises:
             InputError: Two recordings would have the same result.
@@ -136,54 +144,23 @@ class ResultFiles:
                 )
         return [source for result, source in sources.items() if not result.exists()]
 
-    def write(self, audio_path: str, text: Iterable[str]) -> None:
-        """Write the result of a recording, which comes in pieces.
+    def write(self, audio_path: str, pieces: Iterable[str]) -> None:
+        """Write the result of a recording; nothing if an error interrupts the pieces.
 
         Raises:
-            InputError: It cannot be written; or what the pieces raise, and nothing is written.
+            InputError: The file cannot be written.
         """
-        write_atomic(self.path(audio_path), "".join(text).encode())
+        write_atomic(self.path(audio_path), "".join(pieces).encode())
 
 
-class InOrder:
-    """Writes results in the order of the recordings, each as early as its turn allows.
-
-    Args:
-        audio_paths: The recordings, each once.
-        file: Where the results go.
-    """
-
-    def __init__(self, audio_paths: Sequence[str], file: TextIO) -> None:
-        self.turns, self.file = {path: turn for turn, path in enumerate(audio_paths)}, file
-        self._turn = 0
-        self._waiting: dict[int, list[str]] = {}
-
-    def write(self, audio_path: str, text: Iterable[str]) -> None:
-        """Write the result of a recording as its pieces come, or keep it until its turn.
-
-        Raises:
-            InputError: What the pieces raise; those before it are written.
-        """
-        turn = self.turns[audio_path]
-        if turn != self._turn:
-            kept = self._waiting[turn] = []
-            kept.extend(text)
-            return
-        try:
-            self._show(text)
-        finally:
-            self._turn += 1
-            while self._turn in self._waiting:
-                self._show(self._waiting.pop(self._turn))
-                self._turn += 1
-
-    def _show(self, text: Iterable[str]) -> None:
-        piece = "\n"
-        try:
-            for piece in text:
-                with tqdm.external_write_mode(self.file) if self.file.isatty() else nullcontext():
-                    self.file.write(piece)
-                    self.file.flush()
-        finally:
-            if not piece.endswith("\n"):  # an error broke the line off
-                self.file.write("\n")
+def write_pieces(pieces: Iterable[str], file: TextIO) -> None:
+    """Write text piece by piece, as it comes; if an error interrupts it, end the line."""
+    piece = "\n"
+    try:
+        for piece in pieces:
+            with tqdm.external_write_mode(file) if file.isatty() else nullcontext():
+                file.write(piece)
+                file.flush()
+    finally:
+        if not piece.endswith("\n"):
+            file.write("\n")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import os
 import shutil
 from pathlib import Path
 
@@ -13,8 +13,9 @@ import soundfile
 
 from deepspeech import Recognizer
 from deepspeech.checkpoint.format import save_checkpoint
+from deepspeech.decoding.word_times import Transcript
 from deepspeech.errors import InputError
-from deepspeech.transcription.writers import ResultFiles
+from deepspeech.transcription.recordings import RecordingsConfig, transcribe_recordings
 from tests.conftest import load_script, tiny_model, write_rows
 
 SECONDS = {"b": 3.0, "a": 0.5, "sub/a": 1.0, "other/deep/c": 0.3}
@@ -80,7 +81,7 @@ def test_long_and_short_ones_in_any_order(run):
         assert list(read(lines)) == order
 
 
-def test_worker_processes_read_the_same(run):
+def test_worker_processes_give_the_same(run):
     assert run(*paths(), "--num-workers", "2", "--batch-seconds", "1") == run(*paths())
 
 
@@ -93,7 +94,7 @@ def test_a_folder_and_a_manifest(run, folder):
     assert list(read(lines)) == ["calls/a.wav", "calls/b.wav", "calls/sub/a.wav"]
 
 
-def test_bad_files_are_told_and_the_others_transcribed(run, folder):
+def test_bad_files_are_reported_and_the_others_transcribed(run, folder):
     (folder / "bad.wav").write_bytes(b"no audio at all" * 99)
     broken = folder / "broken.flac"
     soundfile.write(broken, np.random.default_rng(0).normal(0, 0.1, 32000), 16000)
@@ -118,7 +119,7 @@ def test_bad_files_are_told_and_the_others_transcribed(run, folder):
     assert len(lines) == 2
 
 
-def test_a_result_for_each_recording_and_none_twice(run, folder):
+def test_each_recording_has_a_result_and_is_not_transcribed_twice(run, folder):
     lines, _ = run("--folder", "calls", "--output", "out", "--words")
     assert lines == []
     results = {path: folder / "out" / f"{path}.json" for path in paths()}
@@ -135,7 +136,7 @@ def test_a_result_for_each_recording_and_none_twice(run, folder):
     assert all(results[path].stat().st_mtime_ns == time for path, time in before.items())
 
 
-def test_what_fails_has_no_result_and_is_tried_again(run, folder):
+def test_failed_recordings_have_no_result_and_are_tried_again(run, folder):
     (folder / "calls" / "bad.wav").write_bytes(b"none")
     for _ in range(2):
         _, errors = run("--folder", "calls", "--output", "out", "--format", "srt", status=1)
@@ -144,16 +145,32 @@ def test_what_fails_has_no_result_and_is_tried_again(run, folder):
     assert len(list(folder.glob("out/**/*.srt"))) == len(SECONDS)
 
 
-def test_where_results_lie(tmp_path, monkeypatch):
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    files = ResultFiles("out", "txt")
-    assert files.path("a.wav") == files.path("./x/../a.wav") == Path("out/a.wav.txt")
-    assert files.path("x/a.wav") == Path("out/x/a.wav.txt")
-    assert files.path("../a.wav") == Path("out", str(tmp_path)[1:], "a.wav.txt")
-    twin = os.path.join("/", "x", "a.wav")
-    with pytest.raises(InputError, match="is also that of"):
-        files.missing([twin, "x/a.wav"])
+def test_results_come_in_order_as_values(source, monkeypatch):
+    """Long ones as often as they have segments, until an error; even silent ones once."""
+    monkeypatch.chdir(source)
+    broken = np.random.default_rng(0).normal(0, 0.1, 480_000) * (np.arange(480_000) // 8000 % 5 < 4)
+    soundfile.write("broken.flac", broken, 16000)
+    content = bytearray(Path("broken.flac").read_bytes())
+    content[-20000:-10000] = bytes(10000)
+    Path("broken.flac").write_bytes(content)
+    soundfile.write("silent.wav", np.zeros(48000), 16000)
+    files = ["broken.flac", "calls/sub/a.wav", "gone.wav", "silent.wav", "calls/a.wav"]
+    recognizer = Recognizer.load("model.pth")
+    config = RecordingsConfig(chunk_seconds=2.0, batch_seconds=4.0, num_workers=0)
+    results = list(transcribe_recordings(recognizer, files, config, words=True, progress=False))
+    assert [path for path, _ in itertools.groupby(path for path, _ in results)] == files
+    found = {path: [result for other, result in results if other == path] for path in files}
+    *segments, error = found["broken.flac"]
+    assert len(segments) > 1
+    assert all(isinstance(transcript, Transcript) for (transcript,) in segments)
+    assert "damaged audio" in str(error)
+    assert isinstance(error, InputError)
+    ((silent,),) = found["silent.wav"]
+    assert (silent.hypothesis.text, silent.words) == ("", [])
+    assert isinstance(found["gone.wav"][0], InputError)
+    for path in ("calls/sub/a.wav", "calls/a.wav"):
+        ((short,),) = found[path]
+        assert short.hypothesis.text == recognizer.transcribe(path).text
 
 
 def test_mistakes(run, folder):

@@ -1,8 +1,9 @@
-"""Which device computes, and in which number format."""
+"""The device to compute on, and its number format."""
 
 from __future__ import annotations
 
 import ctypes
+import functools
 
 import torch
 
@@ -13,15 +14,15 @@ FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 def training_device(cuda: bool) -> torch.device:
-    """The GPU where there is one and `cuda` allows it, else the CPU."""
+    """The GPU of this process where there is one and `cuda` allows it, else the CPU."""
     return process_device(cuda and torch.cuda.is_available())
 
 
 def process_device(cuda: bool) -> torch.device:
-    """The CPU, or of the GPUs here the one for this process.
+    """The CPU, or with `cuda` the GPU of this process: the one of its local rank.
 
     Raises:
-        InputError: There are more processes than GPUs.
+        InputError: This machine runs more processes than it has GPUs.
     """
     if not cuda:
         return torch.device("cpu")
@@ -34,10 +35,10 @@ def process_device(cuda: bool) -> torch.device:
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep freed blocks for the next training step instead of returning them.
+    """Let glibc keep freed blocks for the next training step; a no-op without glibc.
 
-    By default every large block goes back to the system when it is freed and comes again page
-    by page, zeroed: a fifth of the time of a small network's step. Elsewhere this does nothing.
+    By default it returns every large block to the system, which hands it out again page by page,
+    zeroed: a fifth of the time of a small network's step.
     """
     mmap_max, trim_threshold = -4, -1  # <malloc.h>
     try:
@@ -48,18 +49,20 @@ def keep_freed_memory() -> None:
     mallopt(trim_threshold, 2**31 - 1)
 
 
+@functools.cache
 def computes_bf16(device: torch.device) -> bool:
-    """Whether the hardware has bfloat16 arithmetic; without it bfloat16 is emulated, slowly."""
+    """Whether the device has bfloat16 arithmetic; elsewhere it is emulated slowly, or missing."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    return native and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # oneDNN obeys ONEDNN_MAX_CPU_ISA
 
 
 def number_format(precision: str, device: torch.device) -> torch.dtype:
     """The dtype for autocast; float32 means no autocast.
 
-    On a CPU mixed precision is a rule a layer: convolutions always run in bfloat16, recurrent
-    layers where that is faster (see `RecurrentLayer`).
+    On a CPU bf16 is decided per layer: convolutions always use it, recurrent layers only where
+    it is faster (see `RecurrentLayer`).
 
     Args:
         precision: "auto", "fp32", "bf16" or "fp16".
@@ -73,7 +76,7 @@ def number_format(precision: str, device: torch.device) -> torch.dtype:
     if precision == "fp16" and device.type == "cpu":
         raise InputError("--precision fp16: the CPU computes in fp32 or bf16; choose one of them")
     if precision == "bf16" and not computes_bf16(device):
-        log.warning("no native bf16 on this CPU; using fp32")
+        log.warning(f"no native bf16 on this {'GPU' if device.type == 'cuda' else 'CPU'}; using fp32")
         precision = "fp32"
     return FORMATS[precision]
 
@@ -81,3 +84,10 @@ def number_format(precision: str, device: torch.device) -> torch.dtype:
 def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
     """The context in which a network computes in a format of `number_format`."""
     return torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32)
+
+
+def autocast_format(device: torch.device) -> torch.dtype:
+    """The format that autocast asks for; float32 where there is none or the CPU lacks bfloat16."""
+    if not torch.is_autocast_enabled(device.type) or (device.type == "cpu" and not computes_bf16(device)):
+        return torch.float32
+    return torch.get_autocast_dtype(device.type)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from deepspeech.audio.features import FeatureConfig
 from deepspeech.audio.windowing import Count, Window
+from deepspeech.device import autocast, autocast_format
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
 from deepspeech.model.batch_norm import MaskedBatchNorm
@@ -139,7 +140,8 @@ class DeepSpeech(nn.Module):
         if lengths is None:
             lengths = torch.full((len(features),), features.shape[2], device=features.device)
         state = state or State()
-        hidden, lengths, conv = self.conv(features, lengths, state.conv, final)  # (batch, ..., frames)
+        with autocast(features.device, autocast_format(features.device)):
+            hidden, lengths, conv = self.conv(features, lengths, state.conv, final)  # (batch, ..., frames)
         hidden = hidden.flatten(1, 2).permute(2, 0, 1).contiguous()  # (frames, batch, size)
         frames = Frames(lengths, len(hidden), hidden.device)
         rnns = []

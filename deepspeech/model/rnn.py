@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from deepspeech.device import autocast_format
 from deepspeech.model import cudnn
 from deepspeech.model.batch_norm import SequenceNorm
 from deepspeech.model.gru import GRUCell, Recurrence, TanhCell, Transposed, advance, project
@@ -56,8 +57,7 @@ class RecurrentLayer(nn.Module):
         """
         if self.batch_norm is not None:
             inputs = self.batch_norm(inputs, frames)
-        kind = inputs.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else torch.float32
+        kind, dtype = inputs.device.type, autocast_format(inputs.device)
         if kind == "cpu" and not self._faster_in_bf16(inputs.shape[1]):
             dtype = torch.float32
         state = state or self.start(inputs.shape[1])
@@ -127,7 +127,7 @@ class RecurrentLayer(nn.Module):
             return cudnn.VARIANTS[self.on_gpu](self.rnn, inputs.to(dtype), frames, weights, state)
 
     def _faster_in_bf16(self, batch: int) -> bool:
-        """Measured on AVX-512 with bf16 instructions (benchmarks/train_step.py --layers).
+        """Measured on AVX-512 with bf16 instructions (benchmarks/train_step.py).
 
         GRU and tanh cells always gain; LSTM cells only while their weights are small or the
         batch is large, else oneDNN's backward pass is slower than in float32.

@@ -28,6 +28,7 @@ UNKNOWN = (np.uint64(0xEA91E7561F5B392B), np.uint64(0x7E163219007D2F54))  # hash
 UNKNOWN_PROBABILITY = -100.0  # if a file has no <unk>, as in KenLM
 MULTIPLIER = 1.5  # of the tables' sizes, KenLM's default
 LINE_BREAK, BACKSLASH = 10, 92
+SPACES = np.isin(np.arange(256), (0, 9, LINE_BREAK, 13, 32))
 
 
 class TablesFull(Exception):
@@ -80,9 +81,7 @@ def _fill(name: str, text: bytes, start: int, counts: Sequence[int], multiplier:
         _skip_title(text, cursor, "\\end\\")
     except ValueError as error:
         line = text.count(b"\n", 0, cursor[0]) + 1
-        raise InputError(
-            f"{name}:{line}: {error}; the file is truncated or damaged: build it again"
-        ) from None
+        raise InputError(f"{name}:{line}: {error}; truncated or damaged: build the model again") from None
     return image[:size]
 
 
@@ -115,20 +114,13 @@ def _read_words(text: Bytes, cursor: Ints, count: int, tables: Tables, used: Int
         if len(word) == 0 or unknowns > 1:
             raise ValueError("no word, or <unk> again")
         tables.floats[entry] = probability
-        tables.floats[entry + 1] = _backoff(text, cursor)
+        tables.floats[entry + 1] = _backoff(text, cursor, tables.order > 1)
     tables.words[tables.offsets[0] - 1] = words
     return size
 
 
 @compiled
-def _read_ngrams(
-    text: Bytes,
-    cursor: Ints,
-    n: int,
-    count: int,
-    tables: Tables,
-    used: Ints,
-) -> None:
+def _read_ngrams(text: Bytes, cursor: Ints, n: int, count: int, tables: Tables, used: Ints) -> None:
     ids = np.zeros(n, np.uint32)  # the last word first
     for _ in range(count):
         probability = _probability(text, cursor)
@@ -138,13 +130,11 @@ def _read_ngrams(
             if not found and key != UNKNOWN[0] and key != UNKNOWN[1]:
                 raise ValueError("a word is missing, or not among the 1-grams")
             ids[index] = tables.words[offset + 2] if found else np.uint32(0)
-        backoff = _backoff(text, cursor)
+        backoff = _backoff(text, cursor, n < tables.order)
         offset = _insert(tables, n, _key(ids), used)
         tables.floats[offset] = probability
         if n < tables.order:
             tables.floats[offset + 1] = backoff
-        elif backoff != 0:
-            raise ValueError("a back-off at the highest order")
         _mark_suffixes(tables, ids, used)
         if _mark_context(tables, ids[1:]) < 0:
             raise ValueError("the n-gram without its last word is missing")
@@ -182,7 +172,7 @@ def _mark_context(tables: Tables, ids: Words) -> int:
 
 @compiled
 def _entry(tables: Tables, ids: Words) -> int:
-    """Offset of an n-gram's probability, -1 if it is not there."""
+    """Offset of an n-gram's probability, or -1."""
     if len(ids) == 1:
         return int(tables.offsets[1] + 2 * np.int64(ids[0]))
     found, offset = find(tables, len(ids), _key(ids))
@@ -213,26 +203,21 @@ def _insert(tables: Tables, table: int, key: np.uint64, used: Ints) -> int:
 
 @compiled
 def _skip_blank(text: Bytes, cursor: Ints) -> None:
-    while cursor[0] < len(text) and _is_space(text[cursor[0]]):
+    while cursor[0] < len(text) and SPACES[text[cursor[0]]]:
         cursor[0] += 1
 
 
 @compiled
 def _token(text: Bytes, cursor: Ints) -> Bytes:
-    """The next token of the line, empty if there is none."""
+    """The next token of the line, empty at its end."""
     start = cursor[0]
-    while start < len(text) and _is_space(text[start]) and text[start] != LINE_BREAK:
+    while start < len(text) and SPACES[text[start]] and text[start] != LINE_BREAK:
         start += 1
     end = start
-    while end < len(text) and not _is_space(text[end]):
+    while end < len(text) and not SPACES[text[end]]:
         end += 1
     cursor[0] = end
     return text[start:end]
-
-
-@compiled
-def _is_space(byte: np.uint8) -> bool:
-    return bool(byte == 32 or byte == 9 or byte == LINE_BREAK or byte == 13 or byte == 0)
 
 
 @compiled
@@ -248,12 +233,14 @@ def _probability(text: Bytes, cursor: Ints) -> np.float32:
 
 
 @compiled
-def _backoff(text: Bytes, cursor: Ints) -> np.float32:
+def _backoff(text: Bytes, cursor: Ints, allowed: bool) -> np.float32:
     """Read the back-off that may end a line; 0 becomes -0.0, as if it were left out."""
     token = _token(text, cursor)
     value = _number(token) if len(token) else 0.0
     if np.isnan(value) or len(_token(text, cursor)):
         raise ValueError("expected a back-off, as a number, and the end of the line")
+    if value and not allowed:
+        raise ValueError("a back-off at the highest order")
     return np.float32(value if value != 0 else -0.0)
 
 

@@ -217,9 +217,7 @@ def score(tables: Tables, state: Words, word: np.uint32, state_out: Words) -> np
     for words in range(matched, length + 1):
         total += np.float64(np.uint32(state[CONTEXT + words]).view(np.float32))
     state_out[0] = kept
-    for index in range(1, CONTEXT + 1):
-        if index > kept:
-            state_out[CONTEXT + index] = 0
-        else:
-            state_out[index] = state[index - 1] if index > 1 else word
+    state_out[1 + CONTEXT + kept :] = 0
+    for index in range(kept):
+        state_out[1 + index] = state[index] if index else word
     return total

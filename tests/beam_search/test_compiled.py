@@ -1,8 +1,11 @@
 """Compiled functions: cached where possible, working everywhere."""
 
 import os
+import shutil
 import subprocess
 import sys
+
+from deepspeech.beam_search import compiled
 
 CALLEE = "from deepspeech.beam_search.compiled import compiled\n\n@compiled\ndef one(x):\n    return x + 1\n"
 SCRIPT = """
@@ -40,3 +43,18 @@ def test_no_folder_to_write_to(tmp_path):
     (tmp_path / "cache").mkdir()
     assert run(tmp_path, XDG_CACHE_HOME=str(tmp_path / "cache")) == ["5", "0"]
     assert list((tmp_path / "cache" / "numba").rglob("*.nbi"))
+
+
+def test_a_change_in_another_file_is_noticed(tmp_path):
+    package = tmp_path / "package"
+    package.mkdir()
+    shutil.copy(compiled.__file__, package)
+    callee = CALLEE.replace("deepspeech.beam_search", "package")
+    (package / "callee.py").write_text(callee)
+    script = SCRIPT.replace("callee", "package.callee").replace("deepspeech.beam_search", "package")
+    (package / "caller.py").write_text(script)
+    (tmp_path / "script.py").write_text("import package.caller")
+    assert run(tmp_path) == ["5", "0"]
+    assert run(tmp_path) == ["5", "1"]
+    (package / "callee.py").write_text(callee.replace("x + 1", "x + 10"))
+    assert run(tmp_path) == ["23", "0"]

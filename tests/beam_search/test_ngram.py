@@ -330,6 +330,12 @@ def test_kenlm_binaries_without_words_score(tmp_path):
         model.words()
 
 
+def test_order_1_has_no_backoff(tmp_path):
+    path = write(tmp_path, random_arpa(0, 1)[1].replace("<s>", "<s>\t-0.5"))
+    with pytest.raises(InputError, match="a back-off at the highest order"):
+        NGramModel.open(path)
+
+
 def test_missing_file_and_folder(tmp_path):
     for path, words in ((tmp_path / "no.arpa", "No such file"), (tmp_path, "Is a directory")):
         with pytest.raises(InputError, match=words):

@@ -1,9 +1,8 @@
-"""Greedy decoding, whole and streaming."""
+"""Greedy decoding."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from deepspeech.decoding.decoder import Hypothesis, Partial
@@ -22,25 +21,21 @@ class GreedyDecoder:
 
     def decode(self, log_probs: Tensor, lengths: Tensor) -> list[list[Hypothesis]]:
         """One hypothesis for every utterance; see `Decoder.decode`."""
-        best, ids = log_probs.max(dim=2)  # (batch, frames)
-        valid = torch.arange(ids.shape[1], device=ids.device) < lengths.to(ids.device)[:, None]
-        scores = torch.where(valid, best, 0).sum(dim=1)
-        starts = valid & (ids != self.labels.blank)
-        starts[:, 1:] &= ids[:, 1:] != ids[:, :-1]
-        rows = torch.where(starts, ids, -1).cpu().numpy()  # the one transfer of a batch
-        return [[self._hypothesis(row, score)] for row, score in zip(rows, scores.tolist(), strict=True)]
+        best, ids = (each.cpu().numpy() for each in log_probs.detach().max(dim=2))  # all that leaves the GPU
+        result = []
+        for row, length in enumerate(lengths.tolist()):
+            stream = self.stream()
+            stream.extend(ids[row, :length], best[row, :length])
+            result.append(stream.finish())
+        return result
 
     def stream(self) -> GreedyStream:
         """Start an utterance."""
         return GreedyStream(self.labels)
 
-    def _hypothesis(self, ids: np.ndarray, score: float) -> Hypothesis:
-        offsets = np.flatnonzero(ids >= 0)
-        return Hypothesis(self.labels.decode(ids[offsets].tolist()), offsets.tolist(), score, score)
-
 
 class GreedyStream:
-    """Greedy decoding of one utterance as it comes; all text is committed at once.
+    """Greedy decoding of one utterance; all text is committed at once.
 
     Args:
         labels: The network's labels.
@@ -54,11 +49,14 @@ class GreedyStream:
 
     def feed(self, log_probs: np.ndarray) -> Partial:
         """See `DecoderStream.feed`."""
-        ids = log_probs.argmax(axis=1)
+        return self.extend(log_probs.argmax(axis=1), log_probs.max(axis=1, initial=-np.inf))
+
+    def extend(self, ids: np.ndarray, log_probs: np.ndarray) -> Partial:
+        """`feed` the best label (frames,) of every frame and its log-probability (frames,)."""
         starts = (ids != self.labels.blank) & (ids != np.append(self.last, ids[:-1]))
         self.text += self.labels.decode(ids[starts].tolist())
         self.offsets += (np.flatnonzero(starts) + self.frames).tolist()
-        self.score += float(log_probs.max(axis=1, initial=-np.inf).sum())
+        self.score += float(log_probs.sum())
         self.frames += len(ids)
         self.last = ids[-1] if len(ids) else self.last
         return Partial(self.text, "")

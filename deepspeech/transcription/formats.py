@@ -15,13 +15,13 @@ from deepspeech.decoding.word_times import Transcript, Word
 LINE_WIDTH = 42  # characters; this and the next two are common practice for subtitles
 LINES = 2
 CUE_SECONDS = 7.0
-SHORTEST_CUE = 1000  # milliseconds that a subtitle stays, if there is time
-LONG_PAUSE = 1.0  # seconds after which another subtitle begins in any case
+SHORTEST_CUE = 1000  # milliseconds that a cue stays, if there is time
+LONG_PAUSE = 1.0  # seconds that always end a cue
 
 
 @dataclass(frozen=True)
 class Cue:
-    """A subtitle."""
+    """The text of a subtitle and when it is shown."""
 
     start: int  # milliseconds
     end: int
@@ -40,14 +40,14 @@ def rows(
     Args:
         transcripts: Of one recording.
         frame_seconds: Seconds from one output frame to the next.
-        offsets: Tell where each character begins, in output frames and in seconds.
-        words: Tell the time and confidence of each word.
-        scores: Tell what the decoder ranked by.
+        offsets: Add where each character starts, in output frames and in seconds.
+        words: Add the time and confidence of each word.
+        scores: Add what the decoder ranks by.
     """
     result = []
     for transcript in transcripts:
         hypothesis = transcript.hypothesis
-        row = {"transcription": hypothesis.text}
+        row: dict[str, Any] = {"transcription": hypothesis.text}
         if scores:
             names = ("score", "acoustic_score", "lm_score")
             row |= {name: round(getattr(hypothesis, name), 4) for name in names}
@@ -61,7 +61,7 @@ def rows(
 
 
 def text(parts: Iterable[Transcript], spaced: bool = True) -> Iterator[str]:
-    """One line for a recording, in pieces as its parts come."""
+    """One line for a recording, piece by piece as its parts come."""
     gap = ""
     for part in parts:
         if part.hypothesis.text:
@@ -71,14 +71,14 @@ def text(parts: Iterable[Transcript], spaced: bool = True) -> Iterator[str]:
 
 
 def srt(words: Iterable[Word]) -> Iterator[str]:
-    """SubRip subtitles, one after the other."""
+    """SubRip subtitles, cue by cue."""
     for number, cue in enumerate(cues_of(words), start=1):
         gap = "\n" if number > 1 else ""
         yield f"{gap}{number}\n{_clock(cue.start, ',')} --> {_clock(cue.end, ',')}\n{_lines(cue.words)}\n"
 
 
 def vtt(words: Iterable[Word]) -> Iterator[str]:
-    """WebVTT subtitles (https://www.w3.org/TR/webvtt1/), one after the other."""
+    """WebVTT subtitles (https://www.w3.org/TR/webvtt1/), cue by cue."""
     yield "WEBVTT\n"
     for cue in cues_of(words):
         lines = html.escape(_lines(cue.words), quote=False)
@@ -86,7 +86,7 @@ def vtt(words: Iterable[Word]) -> Iterator[str]:
 
 
 def ctm(words: Iterable[Word], audio_path: str | Path) -> Iterator[str]:
-    """Lines of NIST's CTM: recording, channel, start, seconds, word, confidence."""
+    """Lines of NIST's CTM: recording, channel, start, duration, word, confidence."""
     recording = "_".join(Path(audio_path).stem.split())
     for word in words:
         times = f"{word.start:.2f} {word.end - word.start:.2f}"
@@ -94,23 +94,26 @@ def ctm(words: Iterable[Word], audio_path: str | Path) -> Iterator[str]:
 
 
 def cues_of(words: Iterable[Word]) -> Iterator[Cue]:
-    """Subtitles of words that come one by one: two lines of 42 characters, 7 seconds.
+    """Cues of words that come one by one: at most two lines of 42 characters and 7 seconds.
 
-    Each stays at least long enough to be read, unless the next one begins, and none overlap.
+    Each stays long enough to be read, unless the next one starts, and none overlap.
     """
-    cues = itertools.chain(_divided(words), [None])
-    free = 0  # when the one before is gone
-    for cue, following in itertools.pairwise(cues):
-        start = max(round(1000 * cue[0].start), free)
-        end = max(round(1000 * cue[-1].end), start + SHORTEST_CUE)
+    groups, free = _grouped(words), 0  # when the screen is free again
+    group = next(groups, None)
+    while group:
+        following = next(groups, None)
+        start = max(round(1000 * group[0].start), free)
+        end = max(round(1000 * group[-1].end), start + SHORTEST_CUE)
         end = min(end, start + round(1000 * CUE_SECONDS))
         if following:
             end = min(end, round(1000 * following[0].start))
         free = max(end, start + 1)
-        yield Cue(start, free, cue)
+        yield Cue(start, free, group)
+        group = following
 
 
-def _divided(words: Iterable[Word]) -> Iterator[list[Word]]:
+def _grouped(words: Iterable[Word]) -> Iterator[list[Word]]:
+    """The words of each cue."""
     waiting: list[Word] = []
     for word in words:
         waiting.append(word)
@@ -122,10 +125,10 @@ def _divided(words: Iterable[Word]) -> Iterator[list[Word]]:
 
 
 def _first_cue(words: Sequence[Word]) -> int:
-    """How many words make the first subtitle.
+    """How many words make the first cue.
 
-    It ends at a long pause. What is too much for one takes as many words as it can hold,
-    and ends at the longest pause in the second half of them.
+    It ends at a long pause. If there are too many words, it takes as many as fit, up to the longest
+    pause in the second half of them.
     """
     pauses = [after.start - before.end for before, after in itertools.pairwise(words)]
     count = 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import signal
@@ -10,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import FrameType
-from typing import BinaryIO, TextIO
+from typing import TextIO, cast
 
 import numpy as np
 
@@ -18,7 +19,6 @@ from deepspeech.audio.loading import stream_audio
 from deepspeech.decoding.decoder import Hypothesis, Partial
 from deepspeech.errors import InputError
 from deepspeech.inference.recognizer import Recognizer
-from deepspeech.inference.stream import Stream
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, flag_names, option
 from deepspeech.transcription.pipe import BLOCK, Encoding, read_pipe
 
@@ -28,10 +28,10 @@ class StreamConfig(Options):
     """Streaming"""
 
     stream: bool = option(
-        False, "transcribe one file as it comes, telling the text so far; - reads from a pipe"
+        False, "transcribe one file as it comes, printing the text so far; - reads from a pipe"
     )
     sample_rate: int = option(
-        16000, "of raw samples from a pipe, in Hz; a WAV header tells its own", POSITIVE
+        16000, "of raw samples from a pipe, in Hz; a WAV header gives its own", POSITIVE
     )
     channels: int = option(1, "of raw samples from a pipe, which are 16-bit, little-endian", POSITIVE)
     real_time: bool = option(False, "read a file no faster than it was spoken")
@@ -60,53 +60,46 @@ def transcribe_live(recognizer: Recognizer, source: str, config: StreamConfig) -
         config: How to read it.
 
     Raises:
-        InputError: The audio cannot be read, or the model cannot stream. What was read before the
-            fault is printed.
+        InputError: The audio cannot be read, or the model cannot stream. The transcript of what
+            precedes the fault is printed.
     """
     stream = recognizer.stream()
     if source == "-":
-        blocks = read_standard_input(sys.stdin.buffer, config)
+        blocks = read_standard_input(config)
     else:
         blocks = read_file(source, stream.sample_rate, config.real_time)
-    display = Display(sys.stdout)
+    display, shown = Display(sys.stdout, recognizer.model.frame_seconds), Partial("", "")
     try:
-        _show(stream, interruptible(blocks), config.end_silence, display, recognizer)
-    finally:  # a fault in the audio takes nothing of what came before it
+        for samples, rate in interruptible(blocks):
+            partial = stream.feed(samples, rate)
+            if partial != shown:
+                display.show(partial, stream.seconds)
+                shown = partial
+            if config.end_silence and stream.silence >= config.end_silence:
+                start, hypothesis = stream.start, stream.end_utterance()
+                if hypothesis.text.strip():
+                    display.finish(hypothesis, start, stream.seconds)
+                shown = Partial("", "")
+    finally:  # also after a fault in the audio
         if stream.seconds:
-            begin, seconds, hypothesis = stream.start, stream.seconds, stream.finish()
+            start, seconds, hypothesis = stream.start, stream.seconds, stream.finish()
             if hypothesis.text.strip() or not display.finished:
-                display.finish(Spoken.of(hypothesis, begin, recognizer), seconds)
+                display.finish(hypothesis, start, seconds)
 
 
-def _show(
-    stream: Stream, blocks: Blocks, end_silence: float, display: Display, recognizer: Recognizer
-) -> None:
-    """Show the text so far of all blocks, and the final text of the utterances that end with a silence."""
-    shown = Partial("", "")
-    for samples, rate in blocks:
-        partial = stream.feed(samples, rate)
-        if partial != shown:
-            display.show(partial, stream.seconds)
-            shown = partial
-        if end_silence and stream.silence >= end_silence:
-            begin, hypothesis = stream.start, stream.end_utterance()
-            if hypothesis.text.strip():
-                display.finish(Spoken.of(hypothesis, begin, recognizer), stream.seconds)
-            shown = Partial("", "")
-
-
-def read_standard_input(pipe: BinaryIO, config: StreamConfig) -> Blocks:
-    """What `read_pipe` reads.
+def read_standard_input(config: StreamConfig) -> Blocks:
+    """Standard input in blocks, as `read_pipe` reads it.
 
     Raises:
-        InputError: There is nobody at the other end, or no sample comes.
+        InputError: It is a terminal, or no sample comes.
     """
-    if pipe.isatty():
+    if sys.stdin.isatty():
         raise InputError(
             "standard input is a terminal; pipe audio into it: "
             "arecord -t raw -f S16_LE -r 16000 | python transcribe.py --stream -"
         )
     empty = True
+    pipe = cast(io.BufferedReader, sys.stdin.buffer)  # typeshed says BinaryIO, which has no read1
     for samples, rate in read_pipe(pipe, Encoding(config.sample_rate, config.channels)):
         empty = False
         yield samples, rate
@@ -125,7 +118,7 @@ def read_file(path: str, sample_rate: int, real_time: bool) -> Blocks:
 
 
 def interruptible(blocks: Blocks) -> Blocks:
-    """End with Ctrl-C: at once while waiting for a block, else when the work on one is done."""
+    """End at Ctrl-C: at once while waiting for a block, else after the work on one."""
     waiting = stopped = False
 
     def stop(number: int, frame: FrameType | None) -> None:
@@ -134,7 +127,7 @@ def interruptible(blocks: Blocks) -> Blocks:
         if waiting:
             raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGINT, stop)
+    previous = signal.signal(signal.SIGINT, stop)
     try:
         while not stopped:
             waiting = True
@@ -146,52 +139,40 @@ def interruptible(blocks: Blocks) -> Blocks:
     except KeyboardInterrupt:
         pass
     finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@dataclass(frozen=True)
-class Spoken:
-    """An utterance that has ended."""
-
-    text: str
-    start: float  # seconds since the stream began
-    end: float
-
-    @classmethod
-    def of(cls, hypothesis: Hypothesis, begin: float, recognizer: Recognizer) -> Spoken:
-        written = zip(hypothesis.text, hypothesis.offsets, strict=True)
-        offsets = [offset for label, offset in written if label != " "] or [0]
-        frame = recognizer.model.frame_seconds
-        return cls(hypothesis.text, begin + offsets[0] * frame, begin + (offsets[-1] + 1) * frame)
+        signal.signal(signal.SIGINT, previous)
 
 
 class Display:
-    """The text so far: one line that is rewritten on a terminal, else JSON lines.
+    """Shows text: one line that is rewritten on a terminal, else JSON lines.
 
     Args:
-        output: Where to.
+        output: Where it is written.
+        frame_seconds: Seconds from one output frame to the next.
     """
 
-    def __init__(self, output: TextIO) -> None:
-        self.output, self.terminal = output, output.isatty()
+    def __init__(self, output: TextIO, frame_seconds: float) -> None:
+        self.output, self.terminal, self.frame_seconds = output, output.isatty(), frame_seconds
         self.finished = 0  # utterances
 
     def show(self, partial: Partial, seconds: float) -> None:
-        """Show what was read of so many seconds."""
+        """Show the text after so many seconds of audio."""
         if self.terminal:
             width = shutil.get_terminal_size().columns - 1
             self._write(f"\r\x1b[K{partial.text[-width:]}")
         else:
             self._write_row(seconds, partial, final=False)
 
-    def finish(self, spoken: Spoken, seconds: float) -> None:
-        """Show the final text of an utterance."""
+    def finish(self, hypothesis: Hypothesis, start: float, seconds: float) -> None:
+        """Show the final text of an utterance that started at some second of the audio."""
         self.finished += 1
         if self.terminal:
-            self._write(f"\r\x1b[K{spoken.text}\n")
-        else:
-            times = {"start": round(spoken.start, 3), "end": round(spoken.end, 3)}
-            self._write_row(seconds, Partial(spoken.text, ""), final=True, **times)
+            self._write(f"\r\x1b[K{hypothesis.text}\n")
+            return
+        characters = zip(hypothesis.text, hypothesis.offsets, strict=True)
+        spoken = [offset for character, offset in characters if character != " "] or [0]
+        first, last = (start + frame * self.frame_seconds for frame in (spoken[0], spoken[-1] + 1))
+        text = Partial(hypothesis.text, "")
+        self._write_row(seconds, text, final=True, start=round(first, 3), end=round(last, 3))
 
     def _write_row(self, seconds: float, partial: Partial, **more: bool | float) -> None:
         row = {"seconds": round(seconds, 3), "committed": partial.committed, "tentative": partial.tentative}

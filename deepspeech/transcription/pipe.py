@@ -1,11 +1,11 @@
-"""Samples from a pipe, as they come: raw, or WAV with any header that says what follows."""
+"""Samples from a pipe, as they come: raw, or WAV, also of unknown length."""
 
 from __future__ import annotations
 
+import io
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import numpy as np
 
@@ -13,40 +13,41 @@ from deepspeech import log
 from deepspeech.audio.loading import STREAMED
 from deepspeech.errors import InputError
 
-BLOCK = 0.1  # seconds that are waited for at most
+BLOCK = 0.1  # seconds of audio that are read at a time
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # format tags of WAV
 TYPES = {(PCM, 16): "<i2", (PCM, 32): "<i4", (FLOAT, 32): "<f4"}
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What the bytes of a pipe mean."""
+    """Format of the samples in a pipe."""
 
     sample_rate: int
     channels: int = 1
-    dtype: str = "<i2"  # of numpy
+    dtype: str = "<i2"
 
     @property
     def frame(self) -> int:
-        """Bytes of a sample of all channels."""
+        """Bytes of one sample of every channel."""
         return self.channels * np.dtype(self.dtype).itemsize
 
     def decode(self, data: bytes) -> np.ndarray:
         """Whole frames -> mono waveform (samples,), float32, full scale is 1."""
         samples = np.frombuffer(data, self.dtype).reshape(-1, self.channels)
         scale = 1.0 if self.dtype == "<f4" else -float(np.iinfo(self.dtype).min)
-        return (samples / np.float32(scale)).mean(axis=1, dtype=np.float32)
+        waveform: np.ndarray = (samples / np.float32(scale)).mean(axis=1, dtype=np.float32)
+        return waveform
 
 
-def read_pipe(pipe: BinaryIO, raw: Encoding) -> Iterator[tuple[np.ndarray, int]]:
-    """Mono waveforms (samples,) and their sample rates in Hz, each as soon as it is there.
+def read_pipe(pipe: io.BufferedReader, raw: Encoding) -> Iterator[tuple[np.ndarray, int]]:
+    """Mono waveforms (samples,) and their sample rates in Hz, each as soon as it arrives.
 
     Args:
-        pipe: Buffered, as `sys.stdin.buffer`.
-        raw: What the samples are if there is no WAV header.
+        pipe: Raw samples or WAV, of any length.
+        raw: Format of the samples if there is no WAV header.
 
     Raises:
-        InputError: A WAV header that is damaged, or of a format that is not read.
+        InputError: A WAV header is damaged, or its format is not supported.
     """
     head = pipe.read(12)
     if head[:4] == b"RIFF" and head[8:] == b"WAVE":
@@ -56,9 +57,9 @@ def read_pipe(pipe: BinaryIO, raw: Encoding) -> Iterator[tuple[np.ndarray, int]]
 
 
 def _read_samples(
-    pipe: BinaryIO, encoding: Encoding, size: int | None, rest: bytes = b""
+    pipe: io.BufferedReader, encoding: Encoding, size: int | None, rest: bytes = b""
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """`size` bytes, None for all, of which `rest` has been read already."""
+    """Read `size` bytes, None for all; `rest` holds the first of them."""
     wanted = max(int(BLOCK * encoding.sample_rate), 1) * encoding.frame
     left = None if size is None else size - len(rest)
     while True:
@@ -79,8 +80,8 @@ def _read_samples(
         )
 
 
-def _read_wav(pipe: BinaryIO) -> Iterator[tuple[np.ndarray, int]]:
-    """The chunks behind "WAVE". Another WAV may follow, of another format."""
+def _read_wav(pipe: io.BufferedReader) -> Iterator[tuple[np.ndarray, int]]:
+    """Read the chunks after "WAVE". Another WAV may follow, of another format."""
     encoding = None
     while len(head := pipe.read(8)) == 8:
         name, size = head[:4], int.from_bytes(head[4:], "little")

@@ -138,7 +138,7 @@ def everything(folder: Path, paths: list[Path], repeats: int) -> bool:
 
     def load(path: Path) -> None:
         waveform = augment.waveform(load_audio(path, RATE), random)
-        augment.features(spectrogram(torch.from_numpy(waveform)[None])[0][0], random)
+        spec_augment(spectrogram(torch.from_numpy(waveform)[None])[0][0], augment.policy, random)
 
     (time,) = fastest([lambda: run(load, paths)], repeats)
     speed = sum(soundfile.info(path).duration for path in paths) / time

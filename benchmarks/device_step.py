@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from deepspeech.audio.features import Spectrogram
-from deepspeech.data.batch import Batch, padded_size
+from deepspeech.data.batch import Batch, WaveformBatch, padded_length
 from deepspeech.data.loader import DeviceFeatures, ahead
 from deepspeech.model import cudnn
 from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
@@ -163,15 +163,15 @@ def make_step(case: Case, device: torch.device) -> TrainingStep:
     return TrainingStep(model, TrainingConfig(precision="bf16" if case.dtype == torch.bfloat16 else "fp32"))
 
 
-def make_batch(case: Case, device: torch.device) -> Batch:
+def make_batch(case: Case, device: torch.device) -> WaveformBatch:
     """Waveforms of like length, as the bucketing sampler puts together: within 15 %."""
     samples = 16000 * case.seconds
     lengths = torch.linspace(0.85 * samples, samples, case.batch).long()
-    waveforms = 0.1 * torch.randn(case.batch, 1, samples)
+    waveforms = 0.1 * torch.randn(case.batch, samples)
     characters = 12 * case.seconds
-    batch = Batch(
+    batch = WaveformBatch(
         indices=list(range(case.batch)),
-        features=waveforms * (torch.arange(samples) < lengths[:, None, None]),
+        waveforms=waveforms * (torch.arange(samples) < lengths[:, None]),
         lengths=lengths,
         targets=torch.randint(1, len(LABELS), (case.batch * characters,)),
         target_lengths=torch.full((case.batch,), characters),
@@ -180,18 +180,18 @@ def make_batch(case: Case, device: torch.device) -> Batch:
     return batch.pin_memory() if device.type == "cuda" else batch
 
 
-def host_features(batch: Batch, device: torch.device) -> Batch:
+def host_features(batch: WaveformBatch, device: torch.device) -> Batch:
     """What worker processes would have made of the waveforms, one after the other."""
     spectrogram = Spectrogram()
     rows = [
-        spectrogram(row[:, :length])[0][0]
-        for row, length in zip(batch.features, batch.lengths.tolist(), strict=True)
+        spectrogram(row[None, :length])[0][0]
+        for row, length in zip(batch.waveforms, batch.lengths.tolist(), strict=True)
     ]
     lengths = torch.tensor([row.shape[1] for row in rows])
-    size = padded_size(lengths)
+    size = padded_length(int(lengths.max()))
     features = torch.stack([nn.functional.pad(row, (0, size - row.shape[1])) for row in rows])
-    batch = replace(batch, features=features, lengths=lengths)
-    return batch.pin_memory() if device.type == "cuda" else batch
+    ready = batch.with_features(features, lengths)
+    return ready.pin_memory() if device.type == "cuda" else ready
 
 
 def run_steps(

@@ -18,7 +18,7 @@ from deepspeech.beam_search.language_model import SPACE
 from deepspeech.beam_search.ngram import NGramModel
 from deepspeech.data.manifest import read_manifest, read_transcript
 from deepspeech.errors import InputError
-from deepspeech.labels import Labels
+from deepspeech.labels import PATH_HELP, Labels
 
 MOST_DISCOUNT = 0.9
 BYTES = "latin-1"  # kaldingram's way to read any encoding: a byte is a character
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sentences = [sentence for sentence in normalised(texts, labels, arguments.upper) if sentence]
     if not sentences:
         raise InputError(
-            f"{', '.join(arguments.texts)}: no sentence that can be written with {arguments.labels_path}; "
+            f"{', '.join(arguments.texts)}: no sentence that can be written with the labels; "
             "give text in the labels' letter case (or pass --upper)"
         )
     if arguments.unit == "character":
@@ -55,7 +55,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("out", help="the file to write")
     parser.add_argument("--order", type=int, default=3, choices=range(2, 6), help="(default: 3)")
     parser.add_argument("--unit", default="word", choices=["word", "character"], help="(default: word)")
-    parser.add_argument("--labels-path", default="labels.json", help="characters of the network")
+    parser.add_argument("--labels-path", metavar="FILE", help=PATH_HELP)
     parser.add_argument("--upper", action="store_true", help="write the text in upper case first")
     parser.add_argument(
         "--binary",

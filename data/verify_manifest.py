@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from deepspeech import cli
 from deepspeech.corpora.verify import plot, verify
-from deepspeech.labels import Labels
+from deepspeech.labels import PATH_HELP, Labels
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("manifest", metavar="CSV", help="manifest to verify")
-    parser.add_argument("--labels-path", default="labels.json", help="characters transcripts may have")
+    parser.add_argument("--labels-path", metavar="FILE", help=PATH_HELP)
     parser.add_argument("--headers-only", action="store_true", help="faster: do not decode the audio")
     parser.add_argument("--plot", metavar="PNG", help="draw the distributions of durations and characters")
     return parser

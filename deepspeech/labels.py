@@ -1,4 +1,4 @@
-"""The characters a model can write, and text as their indices."""
+"""The alphabet of a model: text to label indices and back."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import overload
 
 from deepspeech.errors import InputError
 
 BLANK = "_"
+DEFAULT_PATH = "labels.json"  # in the working folder
+SHIPPED = Path(__file__).with_name("labels.json")  # English
+PATH_HELP = (
+    f"JSON list of characters; without the flag {DEFAULT_PATH}, or the package's English list if missing"
+)
 
 
 class UnknownCharacters(ValueError):
@@ -47,12 +53,17 @@ class Labels(Sequence[str]):
         del self._ids[BLANK]
 
     @classmethod
-    def load(cls, path: str | Path) -> Labels:
+    def load(cls, path: str | Path | None = None) -> Labels:
         """Read a JSON list of characters.
 
+        Args:
+            path: The file; None for `labels.json` in the working folder or, where there is none, the English
+                labels that the package ships.
+
         Raises:
-            InputError: Unreadable file, or a list that is no alphabet.
+            InputError: The file cannot be read, or its list is no alphabet.
         """
+        path = path or (DEFAULT_PATH if Path(DEFAULT_PATH).exists() else SHIPPED)
         try:
             characters = json.loads(Path(path).read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:
@@ -66,6 +77,11 @@ class Labels(Sequence[str]):
 
     def __len__(self) -> int:
         return len(self.characters)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
 
     def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
         return self.characters[index]
@@ -84,18 +100,26 @@ class Labels(Sequence[str]):
             unknown: "error", or "drop" to leave out characters that are not in the labels.
 
         Raises:
-            UnknownCharacters: `unknown` is "error" and there are some.
+            UnknownCharacters: `unknown` is "error" and the text has some.
         """
-        text = " ".join(unicodedata.normalize("NFC", text).split())
+        text = _normalize(text)
         try:
-            return [self._ids[character] for character in text]  # nearly always; corpora are large
+            return [self._ids[character] for character in text]  # the usual case; corpora are large
         except KeyError:
             pass
-        if unknown == "error" and (strange := set(text) - self._ids.keys()):
+        if unknown == "error" and (strange := self.unknown(text)):
             raise UnknownCharacters(text, strange)
         known = "".join(character for character in text if character in self._ids)
         return [self._ids[character] for character in " ".join(known.split())]
 
+    def unknown(self, text: str) -> set[str]:
+        """The characters of a text, normalised as by `encode`, that are not in the labels."""
+        return set(_normalize(text)) - self._ids.keys()
+
     def decode(self, ids: Iterable[int]) -> str:
         """Label indices -> text."""
         return "".join(map(self.characters.__getitem__, ids))
+
+
+def _normalize(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", text).split())

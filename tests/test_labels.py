@@ -93,3 +93,16 @@ def test_byte_order_mark_is_no_character(tmp_path):
     path = tmp_path / "labels.json"
     path.write_text('["_", "A"]', encoding="utf-8-sig")
     assert Labels.load(path) == Labels(["_", "A"])
+
+
+def test_without_a_path_the_working_folder_comes_before_the_package(tmp_path, monkeypatch, labels):
+    monkeypatch.chdir(tmp_path)
+    assert Labels.load() == labels
+    (tmp_path / "labels.json").write_text('["_", "A"]')
+    assert Labels.load() == Labels(["_", "A"])
+
+
+def test_a_named_file_that_is_missing_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"labels\.json: cannot read labels"):
+        Labels.load("labels.json")

@@ -65,6 +65,10 @@ def test_the_package_holds_all_modules_and_the_version(wheel):
     assert any(name.endswith("LICENSE") for name in wheel.namelist())
 
 
+def test_the_package_holds_the_english_labels(wheel):
+    assert wheel.read("deepspeech/labels.json") == (ROOT / "labels.json").read_bytes()
+
+
 def test_every_requirement_is_locked_to_one_version_within_its_range(wheel):
     locked = [Requirement(line) for line in lines_of(ROOT / "requirements.lock") if re.match(r"\w", line)]
     versions = {each.name.lower(): str(each.specifier) for each in locked}

@@ -1,7 +1,7 @@
 """Augmentation of training audio: tempo, reverberation, noise, telephone band, gain, SpecAugment.
 
-Waveforms are (samples,) float32 arrays. Nothing here fails or gives NaN for audio that is
-empty, silent or one sample long.
+Waveforms are (samples,) float32 arrays. Audio that is empty, silent or one sample long is augmented without
+errors and without NaN.
 """
 
 from __future__ import annotations
@@ -10,60 +10,52 @@ import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import soundfile
-import soxr
-from torch import Tensor
 
-from deepspeech.audio import loading
-from deepspeech.audio.spec_augment import POLICIES, draw, spec_augment
+from deepspeech.audio.loading import find_audio, load_audio, resample
+from deepspeech.audio.spec_augment import POLICIES
 from deepspeech.audio.tempo import change_tempo
 from deepspeech.errors import InputError
-from deepspeech.options import (
-    LEVEL,
-    NOT_NEGATIVE,
-    PROBABILITY,
-    TEMPO,
-    Options,
-    flag_names,
-    one_of,
-    option,
-)
+from deepspeech.options import LEVEL, NOT_NEGATIVE, PROBABILITY, TEMPO, Options, one_of, option, shown
 
 
 @dataclass(frozen=True)
 class AugmentConfig(Options):
     """Augmentation of the training data"""
 
-    speed_volume_perturb: bool = option(False, "change tempo (pitch kept) and gain of every utterance")
+    speed_volume_perturb: bool = option(False, "change the tempo (not the pitch) and gain of every utterance")
     tempo_range: tuple[float, float] = option(
-        (0.85, 1.15), "tempo factors (--speed-volume-perturb)", TEMPO, nargs=2, metavar=("LOW", "HIGH")
+        (0.85, 1.15), "tempo factors of --speed-volume-perturb", TEMPO, nargs=2, metavar=("LOW", "HIGH")
     )
     gain_range: tuple[float, float] = option(
-        (-6.0, 8.0), "gains in dB (--speed-volume-perturb)", LEVEL, nargs=2, metavar=("LOW", "HIGH")
+        (-6.0, 8.0), "gains of --speed-volume-perturb in dB", LEVEL, nargs=2, metavar=("LOW", "HIGH")
     )
-    noise_dir: str | None = option(None, "folder of noise files to mix in, of any rate and length")
+    noise_dir: str | None = option(
+        None, "folder of noise files to mix in, of any sample rate and length", metavar="DIR"
+    )
     noise_prob: float = option(0.4, "share of the utterances that get noise", PROBABILITY)
-    noise_min: float = option(0.0, "least amplitude of noise, as a share of the speech's", NOT_NEGATIVE)
-    noise_max: float = option(0.5, "largest amplitude of noise, as a share of the speech's", NOT_NEGATIVE)
+    noise_min: float = option(0.0, "lowest RMS amplitude of noise, relative to the speech's", NOT_NEGATIVE)
+    noise_max: float = option(0.5, "highest RMS amplitude of noise, relative to the speech's", NOT_NEGATIVE)
     noise_snr: tuple[float, float] | None = option(
         None,
-        "signal-to-noise ratios in dB instead of --noise-min and --noise-max",
+        "signal-to-noise ratios in dB, instead of --noise-min and --noise-max",
         LEVEL,
         nargs=2,
         metavar=("LOW", "HIGH"),
     )
-    rir_dir: str | None = option(None, "folder of room impulse responses to reverberate speech with")
+    rir_dir: str | None = option(None, "folder of room impulse responses for reverberation", metavar="DIR")
     rir_prob: float = option(0.5, "share of the utterances that are reverberated", PROBABILITY)
-    telephone_prob: float = option(0.0, "share of the utterances that sound as over a telephone", PROBABILITY)
+    telephone_prob: float = option(0.0, "share of the utterances reduced to telephone quality", PROBABILITY)
     spec_augment: str | None = option(
         None,
-        "mask and warp spectrograms; POLICY is original (the default), or LB, LD, SM or SS of the paper",
-        one_of("original", "LB", "LD", "SM", "SS"),
+        "mask and warp spectrograms by this policy: original (without a value), or LB, LD, SM or SS of the "
+        "SpecAugment paper",
+        one_of(*POLICIES),
         nargs="?",
         const="original",
-        metavar="POLICY",
     )
 
     def __post_init__(self) -> None:
@@ -72,7 +64,7 @@ class AugmentConfig(Options):
         ranges["noise_min"] = (self.noise_min, self.noise_max)
         for name, limits in ranges.items():
             if limits and limits[0] > limits[1]:
-                raise self._fault(name, f"the range ends below its beginning, {limits}; swap them")
+                raise self._fault(name, "the lower end is above the upper one; swap them")
         for switch, names in AUGMENT_SWITCHES.items():
             for name in names:
                 default = type(self).__dataclass_fields__[name].default
@@ -80,8 +72,7 @@ class AugmentConfig(Options):
                     raise self._fault(name, f"has no effect without --{switch.replace('_', '-')}; add it")
 
     def _fault(self, name: str, words: str) -> InputError:
-        flag = flag_names(type(self).__dataclass_fields__[name])[0]
-        return InputError(f"{flag} {getattr(self, name)}: {words}")
+        return InputError(f"{shown(type(self).__dataclass_fields__[name], getattr(self, name))}: {words}")
 
 
 AUGMENT_SWITCHES = {
@@ -91,22 +82,21 @@ AUGMENT_SWITCHES = {
 }
 
 
-SUFFIXES = {".wav", ".flac", ".ogg", ".opus", ".mp3"}
-SILENCE = 1e-6  # below this energy (-120 dB of full scale) there is nothing to scale up
+MIN_RMS = 1e-6  # -120 dB of full scale; anything quieter is not scaled up
 
 TELEPHONE_RATE = 8000  # Hz
 TELEPHONE_BAND = 300, 3400  # Hz
 
 
 class Augmentation:
-    """What training does to an utterance, drawn anew for every utterance and epoch.
+    """Augmentation of a training set, random for every utterance and epoch.
 
-    Evaluation and inference never make one, and models do not save it.
+    Evaluation and inference have none, and checkpoints do not hold it.
 
     Args:
-        config: What to do.
-        sample_rate: Of the waveforms, Hz.
-        seed: Of all that is drawn.
+        config: What to apply.
+        sample_rate: Sample rate of the waveforms, Hz.
+        seed: Seed of the random numbers.
 
     Raises:
         InputError: A folder is missing, has no audio, or has audio that cannot be read.
@@ -119,19 +109,19 @@ class Augmentation:
         self.policy = POLICIES[config.spec_augment] if config.spec_augment else None
 
     def generator(self, epoch: int, index: int) -> np.random.Generator:
-        """Randomness of one utterance in one epoch, whichever process reads it."""
+        """The random numbers of an utterance in an epoch, the same in every process."""
         return np.random.default_rng([self.seed, epoch, index])
 
     def waveform(self, waveform: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Speech -> the room around it -> the noise in it -> the line it comes over -> its level.
+        """Augment a waveform, in the order of the physical causes: speech, room, noise, line, gain.
 
-        deepspeech.pytorch clips what a gain lifts beyond full scale; here it is scaled down.
+        Where a gain exceeds full scale the waveform is scaled down; deepspeech.pytorch clips it.
         """
         config, rate, before = self.config, self.sample_rate, waveform
         if config.speed_volume_perturb:
             waveform = change_tempo(waveform, random.uniform(*config.tempo_range), rate)
         if self.rooms and random.random() < config.rir_prob:
-            waveform = reverberate(waveform, loading.load_audio(_choose(self.rooms, random), rate))
+            waveform = reverberate(waveform, load_audio(_choose(self.rooms, random), rate))
         if self.noises and random.random() < config.noise_prob:
             noise = read_noise(_choose(self.noises, random), len(waveform), rate, random)
             waveform = add_noise(waveform, noise, self._noise_level(random))
@@ -141,14 +131,6 @@ class Augmentation:
             waveform = waveform * decibels(random.uniform(*config.gain_range))
         return waveform if waveform is before else limit(waveform)
 
-    def features(self, features: Tensor, random: np.random.Generator) -> Tensor:
-        """SpecAugment on normalised features (bins, frames)."""
-        return spec_augment(features, self.policy, random) if self.policy else features
-
-    def draw(self, bins: int, frames: int, random: np.random.Generator) -> Tensor | None:
-        """What `features` would do, for `DeviceFeatures` to do it; None without SpecAugment."""
-        return draw(self.policy, bins, frames, random) if self.policy else None
-
     def _noise_level(self, random: np.random.Generator) -> float:
         if self.config.noise_snr:
             return decibels(-random.uniform(*self.config.noise_snr))
@@ -156,30 +138,28 @@ class Augmentation:
 
 
 def reverberate(waveform: np.ndarray, response: np.ndarray) -> np.ndarray:
-    """Speech in a room, as long and as loud as without it.
+    """Add the reverberation of a room; length and RMS amplitude stay the same.
 
     Args:
         waveform: (samples,).
-        response: Impulse response of the room, (samples,); what comes before its highest peak,
-            the direct sound, is left out, so that speech is not delayed.
+        response: Impulse response of the room (samples,), used from its highest peak, the direct sound, so
+            that speech is not delayed.
     """
     if not len(waveform) or not _audible(response):
         return waveform
     direct = np.abs(response).argmax()
     wet = _convolve(waveform, response[direct:])
-    return wet * (rms(waveform) / max(rms(wet), SILENCE))
+    return wet * (rms(waveform) / max(rms(wet), MIN_RMS))
 
 
 def read_noise(path: str | Path, length: int, sample_rate: int, random: np.random.Generator) -> np.ndarray:
-    """A random cut of a noise file; a file that is too short is repeated.
-
-    Only the cut is read from the disk.
+    """Read a random part of a noise file, without reading the rest; a file that is too short is repeated.
 
     Args:
-        path: Noise of any rate.
-        length: Samples wanted.
-        sample_rate: Of the result, Hz.
-        random: Draws where the cut begins.
+        path: Noise of any sample rate.
+        length: Samples of the result.
+        sample_rate: Sample rate of the result, Hz.
+        random: Chooses the start.
 
     Raises:
         InputError: The file cannot be read.
@@ -189,8 +169,7 @@ def read_noise(path: str | Path, length: int, sample_rate: int, random: np.rando
             wanted = math.ceil(length * file.samplerate / sample_rate)
             file.seek(int(random.integers(max(file.frames - wanted, 0) + 1)))
             noise = file.read(wanted, dtype="float32", always_2d=True).mean(axis=1)
-            if file.samplerate != sample_rate:
-                noise = soxr.resample(noise, file.samplerate, sample_rate)
+            noise = resample(noise, file.samplerate, sample_rate)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise InputError(f"{path}: cannot read noise: {error}; replace or remove it") from None
     if len(noise) < length:
@@ -199,12 +178,12 @@ def read_noise(path: str | Path, length: int, sample_rate: int, random: np.rando
 
 
 def add_noise(waveform: np.ndarray, noise: np.ndarray, level: float) -> np.ndarray:
-    """Mix noise in.
+    """Mix in noise.
 
     Args:
         waveform: (samples,).
-        noise: (samples,); what is silent or not finite changes nothing.
-        level: Energy (root mean square) of the noise as a share of the waveform's.
+        noise: (samples,); silent noise, and noise that is not finite, changes nothing.
+        level: RMS amplitude of the noise relative to the waveform's.
     """
     if not _audible(noise):
         return waveform
@@ -212,14 +191,14 @@ def add_noise(waveform: np.ndarray, noise: np.ndarray, level: float) -> np.ndarr
 
 
 def telephone(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
-    """Speech as an 8 kHz telephone line carries it: 300 to 3400 Hz."""
+    """Reduce audio to the quality of a telephone: 8 kHz, 300 to 3400 Hz."""
     import scipy.signal
 
     if not len(waveform):
         return waveform
-    narrow = soxr.resample(waveform, sample_rate, TELEPHONE_RATE)
+    narrow = resample(waveform, sample_rate, TELEPHONE_RATE)
     narrow = scipy.signal.sosfilt(_band_pass(), narrow).astype(np.float32)
-    wide = soxr.resample(narrow, TELEPHONE_RATE, sample_rate)[: len(waveform)]
+    wide = resample(narrow, TELEPHONE_RATE, sample_rate)[: len(waveform)]
     return np.pad(wide, (0, len(waveform) - len(wide)))
 
 
@@ -227,17 +206,18 @@ def telephone(waveform: np.ndarray, sample_rate: int) -> np.ndarray:
 def _band_pass() -> np.ndarray:
     import scipy.signal
 
-    return scipy.signal.butter(4, TELEPHONE_BAND, "bandpass", fs=TELEPHONE_RATE, output="sos")
+    sections = scipy.signal.butter(4, TELEPHONE_BAND, "bandpass", fs=TELEPHONE_RATE, output="sos")
+    return cast(np.ndarray, sections)
 
 
 def limit(waveform: np.ndarray) -> np.ndarray:
-    """Scale a waveform down where it goes beyond full scale."""
+    """Scale down a waveform that exceeds full scale."""
     peak = np.abs(waveform).max(initial=1.0)
     return waveform / peak if peak > 1 else waveform
 
 
 def rms(waveform: np.ndarray) -> float:
-    """Energy: the root of the mean square; 0 for an empty waveform."""
+    """RMS amplitude; 0 for an empty waveform."""
     return math.sqrt(np.dot(waveform, waveform) / max(len(waveform), 1))
 
 
@@ -247,7 +227,7 @@ def decibels(value: float) -> float:
 
 
 def audio_files(folder: str | Path, flag: str) -> list[Path]:
-    """All audio files below a folder, sorted.
+    """The audio files in a folder and its subfolders, sorted, without empty ones.
 
     Args:
         folder: Where to look.
@@ -256,9 +236,10 @@ def audio_files(folder: str | Path, flag: str) -> list[Path]:
     Raises:
         InputError: There is no folder or no audio file, or one of them cannot be opened.
     """
-    paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in SUFFIXES)
     try:
-        files = [path for path in paths if soundfile.info(path).frames > 0]
+        files = [path for path in sorted(map(Path, find_audio(folder))) if soundfile.info(path).frames > 0]
+    except InputError as error:
+        raise InputError(f"{flag} {error}") from None
     except soundfile.LibsndfileError as error:
         raise InputError(f"{flag}: {error}; replace or remove it") from None
     if not files:
@@ -269,7 +250,7 @@ def audio_files(folder: str | Path, flag: str) -> list[Path]:
 def _convolve(waveform: np.ndarray, response: np.ndarray) -> np.ndarray:
     """The first samples of the convolution, as many as the waveform has.
 
-    Overlap-add over blocks that stay in the cache: up to three times as fast as oaconvolve of scipy.
+    Overlap-add over blocks that fit in the cache: up to three times as fast as scipy's oaconvolve.
     """
     import scipy.fft
     import scipy.signal  # takes a second: only where it is needed
@@ -284,7 +265,7 @@ def _convolve(waveform: np.ndarray, response: np.ndarray) -> np.ndarray:
 
 
 def _audible(waveform: np.ndarray) -> bool:
-    return SILENCE < rms(waveform) < math.inf
+    return MIN_RMS < rms(waveform) < math.inf
 
 
 def _choose(files: list[Path], random: np.random.Generator) -> Path:

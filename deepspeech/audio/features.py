@@ -1,4 +1,4 @@
-"""Waveforms -> normalised log-spectrograms."""
+"""Features: normalised log-spectrograms of waveforms."""
 
 from __future__ import annotations
 
@@ -10,25 +10,21 @@ from torch import Tensor, nn
 
 from deepspeech.audio.windowing import Window
 from deepspeech.errors import InputError
-from deepspeech.options import (
-    POSITIVE,
-    Options,
-    one_of,
-    option,
-)
+from deepspeech.options import POSITIVE, Options, one_of, option
 
 
 @dataclass(frozen=True)
 class FeatureConfig(Options):
     """Features"""
 
-    sample_rate: int = option(16000, "sample rate of the features in Hz; audio is resampled to it", POSITIVE)
+    sample_rate: int = option(16000, "sample rate in Hz; audio of another rate is resampled", POSITIVE)
     window_size: float = option(0.02, "STFT window in seconds", POSITIVE)
     window_stride: float = option(0.01, "STFT stride in seconds", POSITIVE)
     window: str = option("hamming", "STFT window function", one_of("hamming", "hann", "blackman", "bartlett"))
     normalize: str = option(
         "utterance",
-        "mean and deviation of the whole utterance, or running: of the frames so far, as streaming needs",
+        "statistics of the normalisation: of the whole utterance, or running (of the frames so far), which "
+        "streaming needs",
         one_of("utterance", "running"),
     )
     periodic: bool = True  # False in models of deepspeech.pytorch, whose windows are symmetric
@@ -38,7 +34,7 @@ class FeatureConfig(Options):
         if self.stride_samples < 1 or self.window_samples < 2:
             raise InputError(
                 f"--window-size {self.window_size} --window-stride {self.window_stride}: "
-                f"shorter than a sample at {self.sample_rate} Hz; choose larger ones"
+                f"too short at {self.sample_rate} Hz; choose larger ones"
             )
 
     @property
@@ -68,24 +64,26 @@ WINDOWS = {
     "bartlett": torch.bartlett_window,
 }
 PRIOR_FRAMES, PRIOR_MEAN, PRIOR_DEVIATION = 3, 0.1, 0.25  # see `normalize_running`
-SILENCE = 1e-6  # below this standard deviation features are only centred, so silence gives zeros, not NaN
+MIN_DEVIATION = 1e-6  # below it features are only centred, so that silence gives zeros, not NaN
 
 
 @dataclass(frozen=True)
 class SpectrogramState:
-    """What the next chunk of waveforms needs from those before."""
+    """What the next chunk of waveforms needs of those before."""
 
-    held: Tensor | None = None  # (batch, samples) the last ones
+    held: Tensor | None = None  # (batch, samples), the last ones
     sums: Tensor | None = None  # see `normalize_running`
 
 
 class Spectrogram(nn.Module):
-    """log1p of the magnitude STFT, normalised to mean 0 and deviation 1.
+    """log1p of the magnitude STFT, normalised to mean 0 and standard deviation 1.
 
     Equals `numpy.log1p(abs(librosa.stft(y, n_fft, hop_length, win_length, window)))`, the
     features of Deep Speech 2 (Amodei et al., 2016) as deepspeech.pytorch computes them,
     for a whole batch on any device.
     """
+
+    taper: Tensor  # the window function (window samples,)
 
     def __init__(self, config: FeatureConfig = FeatureConfig()) -> None:
         super().__init__()
@@ -100,11 +98,11 @@ class Spectrogram(nn.Module):
 
         Args:
             waveforms: (batch, samples) float32, zero beyond each utterance's end.
-            lengths: (batch,) int64 sample counts, on any device; None means that all are full.
+            lengths: (batch,) int64 sample counts, on any device; None for full rows.
 
         Returns:
-            Features (batch, bins, frames), zero beyond each end, and int64 frame counts (batch,),
-            where the sample counts are.
+            Features (batch, bins, frames), zero beyond each utterance's end; int64 frame counts (batch,), on
+            the device of `lengths`.
         """
         features, counts, _ = self.forward_chunk(waveforms, lengths)
         return features, counts
@@ -120,20 +118,18 @@ class Spectrogram(nn.Module):
 
         Args:
             waveforms: (batch, samples) float32, zero beyond each utterance's end.
-            lengths: (batch,) int64 sample counts; None, as for all chunks but the final one, means
-                that all are full.
-            state: What the chunk before returned; None at the start.
+            lengths: (batch,) int64 sample counts; None, as for all chunks but the final one, for full rows.
+            state: The state after the chunk before; None at the start.
             final: Whether the utterances end with this chunk.
 
         Returns:
-            Features (batch, bins, frames) of the frames that are complete now, zero beyond each
-            end; int64 frame counts (batch,); the state for the next chunk.
+            Features (batch, bins, frames) of the frames that are complete now, zero beyond each end; int64
+            frame counts (batch,); the state for the next chunk.
 
         Raises:
-            InputError: There are several chunks, and the features are normalised per utterance.
+            InputError: There are several chunks, but features are normalised per utterance.
         """
-        whole = state is None and final
-        if self.config.normalize != "running" and not whole:
+        if self.config.normalize != "running" and not (state is None and final):
             raise InputError(
                 "features that are normalised per utterance cannot stream; train with --normalize running"
             )
@@ -166,7 +162,7 @@ class Spectrogram(nn.Module):
 
 
 def _log_magnitude(transform: Tensor) -> Tensor:
-    """log1p of the absolute value. On a CPU numpy's loops take a tenth of the time of torch's."""
+    """log1p of the absolute value. On a CPU numpy is ten times as fast as torch."""
     if transform.device.type != "cpu" or transform.requires_grad:
         return transform.abs().log1p_()
     magnitude = np.abs(transform.numpy())
@@ -178,7 +174,7 @@ def normalize(spectrogram: Tensor, counts: Tensor) -> Tensor:
 
     Args:
         spectrogram: (batch, bins, frames).
-        counts: (batch,) int64 valid frames; statistics see only these, the rest becomes zero.
+        counts: (batch,) int64 valid frames; only these enter the statistics, the rest becomes zero.
     """
     frames = torch.arange(spectrogram.shape[2], device=spectrogram.device)
     valid = (frames < counts[:, None])[:, None, :].float()
@@ -188,7 +184,7 @@ def normalize(spectrogram: Tensor, counts: Tensor) -> Tensor:
     centred = (spectrogram - mean.float()).mul_(valid)
     variance = centred.square().sum(dim=(1, 2), keepdim=True, dtype=torch.float64) / (size - 1)
     deviation = variance.sqrt().float()
-    return centred.div_(torch.where(deviation > SILENCE, deviation, 1.0))
+    return centred.div_(torch.where(deviation > MIN_DEVIATION, deviation, 1.0))
 
 
 def normalize_running(
@@ -196,22 +192,21 @@ def normalize_running(
 ) -> tuple[Tensor, Tensor]:
     """Normalise each frame by the mean and standard deviation of all frames up to it.
 
-    The statistics begin as if three frames of speech had come before. Without such a prior the
-    first frame, mostly noise, would be blown up to deviation 1 and the first sounds to 20. Measured
-    on LibriSpeech and on digits (mean 0.09 and 0.10, deviation 0.23 and 0.29) as the distance to the
-    features normalised per utterance, in the first second: 0.26 and 0.18 with three frames, 0.59
-    and 0.42 without. More frames come closer still (ten: 0.19 and 0.14) but hold on for long to the
-    level of speech that they were chosen for: with audio that is 20 dB quieter the distance is 0.40
-    and 0.32 with three, 0.53 and 0.46 with ten. The prior also keeps silence from giving NaN.
+    The prior of the statistics is three frames of speech. Without it the first frame, mostly noise, would be
+    scaled up to deviation 1 and the first sounds to 20. Distance to the features normalised per utterance in
+    the first second, measured on LibriSpeech and on digits (mean 0.09 and 0.10, deviation 0.23 and 0.29):
+    0.26 and 0.18 with three frames, 0.59 and 0.42 without. More frames come closer (ten: 0.19 and 0.14) but
+    adapt more slowly to another level: for audio 20 dB quieter the distance is 0.40 and 0.32 with three, 0.53
+    and 0.46 with ten. The prior also keeps silence from giving NaN.
 
     Args:
         spectrogram: (batch, bins, frames).
-        counts: (batch,) int64 valid frames, the rest becomes zero.
-        sums: What the call for the frames before returned; None at the start.
+        counts: (batch,) int64 valid frames; the rest becomes zero.
+        sums: The sums returned for the frames before; None at the start.
 
     Returns:
-        Features of the same shape, and (batch, 3) float64: sums over the frames so far of their
-        number of values, their values and the squares of these. They are exact enough for days.
+        Features of the same shape, and sums (batch, 3) over the frames so far: number of values, values, and
+        squares of values. In float64 they stay exact enough for days.
     """
     batch, bins, frames = spectrogram.shape
     if sums is None:

@@ -1,4 +1,4 @@
-"""Audio files -> mono float32 waveforms at one sample rate."""
+"""Audio files as mono float32 waveforms at one sample rate."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import soxr
 
 from deepspeech.errors import InputError
 
-AUDIO_ENDINGS = frozenset({".wav", ".flac", ".ogg", ".mp3", ".sph"})
+AUDIO_SUFFIXES = (".flac", ".mp3", ".ogg", ".opus", ".sph", ".wav")
+STREAMED = 0x7FFFF000  # RIFF sizes from here on mean "unknown": the writer could not seek back
+OGG_PAGE = 65307  # bytes of the largest page (RFC 3533, section 6)
 
 
 def find_audio(folder: str | Path) -> list[str]:
-    """The audio files in a folder and all folders below it, by name.
+    """The audio files in a folder and its subfolders, sorted.
 
     Raises:
         InputError: There is no such folder.
@@ -28,24 +30,20 @@ def find_audio(folder: str | Path) -> list[str]:
         os.path.join(parent, name)
         for parent, _, files in os.walk(folder, followlinks=True)
         for name in files
-        if os.path.splitext(name)[1].lower() in AUDIO_ENDINGS
+        if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES
     )
 
 
-STREAMED = 0x7FFFF000  # a RIFF size from here on means "unknown": the writer could not seek back
-OGG_PAGE = 65307  # bytes of the largest page (RFC 3533, section 6)
-
-
 def load_audio(path: str | Path, sample_rate: int, data: bytes | None = None) -> np.ndarray:
-    """Read wav, flac, ogg or mp3 of any rate, width and channel count.
+    """Load an audio file: wav, flac, ogg, opus or mp3 of any sample rate, width and number of channels.
 
     Args:
         path: An audio file.
-        sample_rate: Rate of the result in Hz; other rates are resampled (soxr, high quality).
-        data: Content of the file where it does not lie at `path`, which then only names it.
+        sample_rate: Sample rate of the result, Hz.
+        data: The file's content, for a file in a shard; `path` then only names it.
 
     Returns:
-        Mono waveform (samples,), float32, full scale is 1.
+        Mono waveform (samples,), float32; full scale is 1.
 
     Raises:
         InputError: The file is missing, no audio, damaged, truncated or empty.
@@ -54,14 +52,21 @@ def load_audio(path: str | Path, sample_rate: int, data: bytes | None = None) ->
         waveform = _read(file, path)
         _refuse_truncated(file, path, len(waveform))
         rate = file.samplerate
-    return waveform if rate == sample_rate else soxr.resample(waveform, rate, sample_rate)
+    return resample(waveform, rate, sample_rate)
+
+
+def resample(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
+    """Change the sample rate of a waveform (soxr, high quality)."""
+    if rate != new_rate:
+        waveform = soxr.resample(waveform, rate, new_rate)
+    return waveform
 
 
 def stream_audio(path: str | Path, sample_rate: int, seconds: float = 10.0) -> Iterator[np.ndarray]:
-    """What `load_audio` gives, in blocks of about some seconds, so that any length fits into memory.
+    """The waveform that `load_audio` returns, in blocks of `seconds`, for files that do not fit in memory.
 
     Raises:
-        InputError: As `load_audio`, when the fault is reached.
+        InputError: As in `load_audio`, when the fault is reached.
     """
     with _open(path) as file:
         resampler = soxr.ResampleStream(file.samplerate, sample_rate, 1, dtype="float32")
@@ -76,21 +81,18 @@ def stream_audio(path: str | Path, sample_rate: int, seconds: float = 10.0) -> I
 
 def _read(file: soundfile.SoundFile, path: str | Path, count: int = -1) -> np.ndarray:
     """The next samples, all by default, as a mono waveform (samples,)."""
+    samples: np.ndarray
     try:
-        samples = _decode(file, count)
+        if file.subtype == "PCM_16":  # libsndfile's own conversion takes three times as long
+            samples = file.read(count, dtype="int16", always_2d=True) * np.float32(2**-15)
+        else:
+            samples = file.read(count, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, RuntimeError) as error:
         raise InputError(f"{path}: damaged audio: {_reason(error)}; replace the file") from None
     waveform = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
     if not np.isfinite(waveform).all():
         raise InputError(f"{path}: audio has NaN or infinite samples; replace the file")
     return waveform
-
-
-def _decode(file: soundfile.SoundFile, count: int) -> np.ndarray:
-    """(samples, channels) float32. libsndfile's own way from 16 bits takes thrice the time."""
-    if file.subtype != "PCM_16":
-        return file.read(count, dtype="float32", always_2d=True)
-    return file.read(count, dtype="int16", always_2d=True) * np.float32(2**-15)
 
 
 def _refuse_truncated(file: soundfile.SoundFile, path: str | Path, read: int) -> None:
@@ -101,7 +103,7 @@ def _refuse_truncated(file: soundfile.SoundFile, path: str | Path, read: int) ->
 
 
 def duration(path: str | Path, data: bytes | None = None) -> float:
-    """Seconds of audio by the file's header, after a look whether the last sample is there.
+    """Seconds of audio by the file's header, after a check that the last sample is there.
 
     Args:
         path: An audio file.
@@ -113,12 +115,12 @@ def duration(path: str | Path, data: bytes | None = None) -> float:
     with _open(path, data) as file:
         try:
             file.seek(file.frames - 1)
-            whole = len(file.read(1)) == 1
+            complete = len(file.read(1)) == 1
         except (soundfile.LibsndfileError, RuntimeError):
-            whole = False
-        if not whole:
+            complete = False
+        if not complete:
             raise InputError(f"{path}: truncated audio: its end cannot be read; replace the file")
-        return file.frames / file.samplerate
+        return float(file.frames / file.samplerate)
 
 
 def _open(path: str | Path, data: bytes | None = None) -> soundfile.SoundFile:
@@ -143,7 +145,7 @@ def _open(path: str | Path, data: bytes | None = None) -> soundfile.SoundFile:
 
 
 def _refuse_cut(path: str | Path) -> None:
-    """libsndfile reads a cut wav or ogg without a word: compare declared sizes with the file's."""
+    """Compare declared sizes with the file's: libsndfile reads truncated wav and ogg files without error."""
     with open(path, "rb") as file:
         head, size = file.read(12), os.path.getsize(path)
         declared = size
@@ -153,13 +155,13 @@ def _refuse_cut(path: str | Path) -> None:
         elif head[:4] == b"OggS":
             file.seek(max(0, size - OGG_PAGE))
             tail = file.read()
-            begin = tail.rfind(b"OggS")
-            segments = tail[begin + 27 :][: tail[begin + 26]] if len(tail) > begin + 26 else b""
-            complete = begin + 27 + len(segments) + sum(segments)
-            declared = size - len(tail) + complete
+            page = tail.rfind(b"OggS")
+            segments = tail[page + 27 :][: tail[page + 26]] if len(tail) > page + 26 else b""
+            end = page + 27 + len(segments) + sum(segments)
+            declared = size - len(tail) + end
     if size < declared:
         raise InputError(f"{path}: truncated audio: {size} of {declared} bytes are there; replace the file")
 
 
 def _reason(error: Exception) -> str:
-    return getattr(error, "error_string", str(error)).rstrip(".")
+    return str(getattr(error, "error_string", error)).rstrip(".")

@@ -1,13 +1,12 @@
-"""SpecAugment: features that are warped in time, with bands of frequencies and spans of time masked.
+"""SpecAugment: warping of features in time, masking of frequency bands and of spans of time.
 
-Park et al., "SpecAugment: A Simple Data Augmentation Method for Automatic Speech
-Recognition" (2019). Two differences: time is warped by piecewise linear interpolation
-instead of a thin-plate spline, which is the same map along the line that is warped and
-costs a hundredth of the time; and the features have linear bins, not mel bins, so that the
-same numbers mask a smaller share of them.
+Park et al., "SpecAugment: A Simple Data Augmentation Method for Automatic Speech Recognition" (2019). Two
+differences: time is warped by piecewise linear interpolation instead of a thin-plate spline, which is the
+same map along the warped line and a hundred times as fast; and the features have linear bins, not mel bins,
+so that masks of the paper's sizes cover a smaller share of them.
 
-What happens to an utterance is drawn apart from doing it: worker processes draw, and the batch is
-warped and masked at once, on the device where the features are computed.
+Random numbers are drawn separately from their application: worker processes draw them, and the device that
+computes the features warps and masks a whole batch.
 """
 
 from __future__ import annotations
@@ -24,15 +23,15 @@ class Policy:
     """The parameters of the paper's table 1."""
 
     time_warp: int  # W: a frame moves by less than this many frames
-    frequency_mask: int  # F: bins of a mask, at most
-    frequency_masks: int  # how many
-    time_mask: int  # T: frames of a mask, at most
-    time_share: float  # p: ... and at most this share of the utterance
-    time_masks: int  # how many
+    frequency_mask: int  # F: maximum bins of a mask
+    frequency_masks: int  # their number
+    time_mask: int  # T: maximum frames of a mask
+    time_share: float  # p: ... and maximum share of the utterance
+    time_masks: int  # their number
 
 
 POLICIES = {
-    "original": Policy(40, 27, 1, 70, 1.0, 1),  # that of deepspeech.pytorch
+    "original": Policy(40, 27, 1, 70, 1.0, 1),  # of deepspeech.pytorch
     "LB": Policy(80, 27, 1, 100, 1.0, 1),
     "LD": Policy(80, 27, 2, 100, 1.0, 2),
     "SM": Policy(40, 15, 2, 70, 0.2, 2),
@@ -44,78 +43,77 @@ def spec_augment(features: Tensor, policy: Policy, random: np.random.Generator) 
     """Warp and mask one utterance.
 
     Args:
-        features: (bins, frames), normalised, so that a mask of zeros is one of means.
-        policy: How much.
-        random: Draws the frames and bins.
+        features: (bins, frames), normalised, so that masks of zeros are masks of the mean.
+        policy: Sizes and numbers of the masks.
+        random: Chooses the frames and bins.
 
     Returns:
         A new tensor (bins, frames).
     """
     bins, frames = features.shape
-    drawn = draw(policy, bins, frames, random)
-    return apply(features[None], torch.tensor([frames]), drawn[None], policy)[0]
+    drawn = draw_warp_and_masks(policy, bins, frames, random)
+    return warp_and_mask(features[None], torch.tensor([frames]), drawn[None], policy)[0]
 
 
-def draw(policy: Policy, bins: int, frames: int, random: np.random.Generator) -> Tensor:
-    """What `apply` shall do to an utterance of `frames` frames.
+def draw_warp_and_masks(policy: Policy, bins: int, frames: int, random: np.random.Generator) -> Tensor:
+    """Draw the random numbers of an utterance of `frames` frames, for `warp_and_mask`.
 
     Returns:
-        int64 (2 + 2 * masks,): the frame to move and by how many frames (0, 0 for none), then first
-        and last + 1 bin of each mask of frequencies, then first and last + 1 frame of each of time.
+        int64 (2 + 2 * masks,): the frame to move and by how many frames (0, 0 for no warp), then start and
+        end bin of each frequency mask, then start and end frame of each time mask; ends are exclusive.
     """
     reach, warp = policy.time_warp, (0, 0)
-    if 0 < 2 * reach < frames:  # else no frame is `reach` away from both ends
-        warp = random.integers(reach, frames - reach), random.integers(1 - reach, reach)
+    if 0 < 2 * reach < frames:  # otherwise no frame is `reach` away from both ends
+        warp = int(random.integers(reach, frames - reach)), int(random.integers(1 - reach, reach))
     longest = min(policy.time_mask, int(policy.time_share * frames))
     spans = [_span(bins, policy.frequency_mask, random) for _ in range(policy.frequency_masks)]
     spans += [_span(frames, longest, random) for _ in range(policy.time_masks)]
     return torch.tensor([warp, *spans], dtype=torch.int64).flatten()
 
 
-def apply(features: Tensor, lengths: Tensor, drawn: Tensor, policy: Policy) -> Tensor:
+def warp_and_mask(features: Tensor, lengths: Tensor, drawn: Tensor, policy: Policy) -> Tensor:
     """Warp and mask a batch, without waiting for its device.
 
     Args:
-        features: (batch, bins, frames), normalised, zero beyond each end.
+        features: (batch, bins, frames), normalised, zero beyond each utterance's end.
         lengths: (batch,) int64 valid frames.
-        drawn: (batch, numbers) int64, a row of `draw` for each utterance.
-        policy: What was drawn from.
+        drawn: (batch, numbers) int64, from `draw_warp_and_masks` for each utterance.
+        policy: The policy that the numbers were drawn for.
 
     Returns:
-        A new tensor (batch, bins, frames), zero beyond each end.
+        A new tensor (batch, bins, frames), zero beyond each utterance's end.
     """
-    warp, over_bins, over_time = drawn.unflatten(1, (-1, 2)).split(
-        [1, policy.frequency_masks, policy.time_masks], dim=1
-    )
+    spans, masks = drawn.reshape(len(drawn), -1, 2), 1 + policy.frequency_masks
+    warp, bin_masks, frame_masks = spans[:, 0], spans[:, 1:masks], spans[:, masks:]
     if policy.time_warp:
-        features = time_warp(features, lengths, *warp[:, 0].unbind(1))
+        features = time_warp(features, lengths, *warp.unbind(1))
     bins, frames = (torch.arange(size, device=features.device) for size in features.shape[1:])
-    kept_frames = ~_within(over_time, frames) & (frames < lengths[:, None])
-    return features * ~_within(over_bins, bins)[:, :, None] * kept_frames[:, None]
+    kept_frames = ~_within(frame_masks, frames) & (frames < lengths[:, None])
+    return features * ~_within(bin_masks, bins)[:, :, None] * kept_frames[:, None]
 
 
 def time_warp(features: Tensor, lengths: Tensor, centres: Tensor, shifts: Tensor) -> Tensor:
-    """Move a frame of each utterance; stretch what lies on one side of it, squeeze the other.
+    """Move a frame of each utterance, stretching the frames on one side of it and squeezing the others.
 
     Args:
         features: (batch, bins, frames).
         lengths: (batch,) int64 valid frames.
         centres: (batch,) int64, the frames to move.
-        shifts: (batch,) int64 frames, to the right where positive; must leave a centre between the
-            ends. 0 changes nothing.
+        shifts: (batch,) int64 frames, to the right where positive; a moved centre must lie between the ends.
+            0 changes nothing.
 
     Returns:
-        (batch, bins, frames), of no meaning beyond each end.
+        (batch, bins, frames), undefined beyond each utterance's end.
     """
     batch, bins, size = features.shape
     time = torch.arange(size, device=features.device)
     last, centre, target = (each[:, None] for each in (lengths - 1, centres, centres + shifts))
-    before_it = time * centre / target.clamp(min=1).double()  # where in the input frame `time` comes from
-    behind_it = centre + (time - target) * (last - centre) / (last - target).clamp(min=1).double()
-    source = torch.where(time <= target, before_it, behind_it).minimum(last)
+    left_part = time * centre / target.clamp(min=1).double()  # position of frame `time` in the input
+    right_part = centre + (time - target) * (last - centre) / (last - target).clamp(min=1).double()
+    source = torch.where(time <= target, left_part, right_part).minimum(last)
     left = source.long().minimum(last - 1).clamp(min=0)
     weight = (source - left).float().flatten()[:, None]
-    rows = features.transpose(1, 2).reshape(-1, bins)  # frames lie one after the other in memory
+    rows = features.transpose(1, 2).reshape(-1, bins)  # each frame contiguous in memory
     first = size * torch.arange(batch, device=features.device)[:, None]
     start, end = (
         rows.index_select(0, (first + index).flatten()) for index in (left, (left + 1).clamp(max=size - 1))
@@ -124,12 +122,12 @@ def time_warp(features: Tensor, lengths: Tensor, centres: Tensor, shifts: Tensor
 
 
 def _span(size: int, longest: int, random: np.random.Generator) -> tuple[int, int]:
-    """A random part of an axis: where it begins and where it has ended."""
+    """Start and end of a random part of an axis."""
     width = int(random.integers(min(longest, size) + 1))
     start = int(random.integers(size - width + 1))
     return start, start + width
 
 
 def _within(spans: Tensor, positions: Tensor) -> Tensor:
-    """Whether a position lies in any of an utterance's spans: (batch, spans, 2) -> (batch, positions)."""
+    """Whether positions lie in any of an utterance's spans: (batch, spans, 2) -> (batch, positions)."""
     return ((positions >= spans[..., :1]) & (positions < spans[..., 1:])).any(1)

@@ -1,4 +1,4 @@
-"""Arithmetic of windows that slide over time: the only length formula in the project."""
+"""Windows that slide over time: the length formula of every layer."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Count = TypeVar("Count", int, Tensor)
 
 @dataclass(frozen=True)
 class Window:
-    """A window of `size` units that moves by `stride` over an axis.
+    """A window of `size` units that moves along an axis by `stride`.
 
-    The axis is padded with `before` zeros at its start and `after` zeros at its end. It may come in
-    chunks: then the last units that later windows need are held, in place of the zeros at the start.
+    The axis is padded with `before` zeros at its start and `after` zeros at its end. It may come in chunks:
+    then the last units, which later windows need, are held and take the place of the zeros at the start.
     """
 
     size: int
@@ -26,7 +26,7 @@ class Window:
     after: int = 0
 
     def count(self, length: Count, held: int | None = None, final: bool = True) -> Count:
-        """How many windows are complete; int or int64 tensor, never below 0.
+        """The number of complete windows, an int or int64 tensor.
 
         Args:
             length: Units of the axis, or of its next chunk.
@@ -50,17 +50,17 @@ class Window:
         Args:
             layer: Maps (..., units) to (..., windows), without padding of its own.
             chunk: (..., units).
-            held: What the chunk before left; None at the start.
+            held: The units held after the chunk before; None at the start.
             final: Whether the axis ends with this chunk.
 
         Returns:
-            The layer's outputs for all windows that are complete now, and what to hold.
+            The layer's outputs for all windows that are complete now, and the units to hold.
         """
         ready = self.count(chunk.shape[-1], None if held is None else held.shape[-1], final)
         before = zeros(chunk, self.before) if held is None else held
         inputs = torch.cat([before, chunk, zeros(chunk, self.after if final else 0)], dim=-1)
         held = inputs[..., ready * self.stride :]
-        if not ready:  # the layer still knows the shape of nothing
+        if not ready:  # the layer still determines the shape of the empty output
             inputs = zeros(chunk, self.size)
         return layer(inputs)[..., :ready], held
 

@@ -151,6 +151,6 @@ def evaluate_streams(
             continue
         for start in range(0, len(waveform), size):
             stream.feed(waveform[start : start + size])
-        path = dataset.corpus.utterances[index].audio_path
+        path = dataset.corpus[index].audio_path
         results.append(compare(path, dataset.reference(index), " ".join(stream.finish().text.split())))
     return Evaluation(results, math.nan, unreadable)

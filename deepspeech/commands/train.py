@@ -97,8 +97,8 @@ def make_loader(
             path, model.labels, data.unknown_characters, allow_empty=not shuffle, skip_faulty=data.skip_faulty
         )
     )
-    waveforms = device.type == "cuda" if data.features_on_device is None else data.features_on_device
-    dataset = SpectrogramDataset(corpus, model.labels, model.config.features, augment, waveforms)
+    on_device = device.type == "cuda" if data.features_on_device is None else data.features_on_device
+    dataset = SpectrogramDataset(corpus, model.labels, model.config.features, augment)
     sampler = BucketingSampler(
         corpus.durations,
         data.batch_size,
@@ -109,7 +109,7 @@ def make_loader(
         rank=distributed.rank(),
         batch_seconds=data.batch_seconds,
     )
-    return AudioDataLoader(dataset, sampler, data.num_workers, data.skip_faulty, device)
+    return AudioDataLoader(dataset, sampler, data.num_workers, data.skip_faulty, device, on_device)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from deepspeech.audio import loading
-from deepspeech.audio.loading import AUDIO_ENDINGS, find_audio
+from deepspeech.audio.loading import AUDIO_SUFFIXES, find_audio
 from deepspeech.data.manifest import Utterance, read_manifest
 from deepspeech.data.parallel import map_checked, report_faults
 from deepspeech.errors import InputError
@@ -38,7 +38,7 @@ def build(folder: str | Path, skip_faulty: bool = False) -> list[Utterance]:
     found, faults = map_checked(look, names, f"Searching {folder}")
     report_faults(folder, faults, skip_faulty)
     if not found:
-        raise InputError(f"{folder}: no audio ({', '.join(sorted(AUDIO_ENDINGS))}) with transcripts (.txt)")
+        raise InputError(f"{folder}: no audio ({', '.join(AUDIO_SUFFIXES)}) with transcripts (.txt)")
     return sort(found)
 
 

@@ -28,7 +28,7 @@ from deepspeech.corpora.manifest_tools import sort
 from deepspeech.data.manifest import Utterance, write_manifest
 from deepspeech.data.parallel import map_checked, report_faults
 from deepspeech.errors import InputError
-from deepspeech.labels import Labels, UnknownCharacters
+from deepspeech.labels import PATH_HELP, Labels, UnknownCharacters
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
 
 CONNECTIONS = 4  # downloads at the same time
@@ -46,7 +46,7 @@ class CorpusConfig(Options):
     archive: tuple[str, ...] = option(
         (), "use these archive files instead of downloading", flags=("--archive", "--tar-path"), nargs="+"
     )
-    labels_path: str = option("labels.json", "JSON list of the characters transcripts may have")
+    labels_path: str | None = option(None, PATH_HELP, metavar="FILE")
     min_duration: float = option(1.0, "leave shorter utterances out of training, in seconds", NOT_NEGATIVE)
     max_duration: float = option(15.0, "leave longer utterances out of training, in seconds", POSITIVE)
     sample_rate: int = option(16000, "sample rate of converted audio in Hz", POSITIVE)

@@ -1,87 +1,136 @@
-"""Utterances that go through the network together."""
+"""Batches: utterances that go through the network together."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from deepspeech.errors import InputError
 
-FRAME_STEP = 16  # batches are padded to a multiple of it: oneDNN makes a kernel for every new shape
+
+@dataclass(frozen=True, kw_only=True)
+class _Utterance:
+    index: int  # in the dataset
+    target: Tensor  # (characters,) int64 label indices
+    duration: float  # seconds
 
 
-@dataclass(frozen=True)
-class Sample:
+@dataclass(frozen=True, kw_only=True)
+class Sample(_Utterance):
     """One utterance, ready for the network."""
 
-    index: int  # in the dataset
-    features: Tensor  # (bins, frames) float32; a waveform (1, samples) where a device computes them
-    target: Tensor  # (characters,) int64
-    duration: float  # seconds
-    drawn: Tensor | None = None  # what SpecAugment shall do, where a device does it: (numbers,) int64
+    features: Tensor  # (bins, frames) float32
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Utterances of like length, padded to the longest or a little beyond it."""
+@dataclass(frozen=True, kw_only=True)
+class WaveformSample(_Utterance):
+    """One utterance whose features are yet to be computed."""
 
-    indices: list[int]
-    features: Tensor  # (batch, bins, frames) float32, zero beyond each end; or waveforms, see `Sample`
-    lengths: Tensor  # (batch,) int64 frames or samples
-    targets: Tensor  # (sum of target_lengths,) int64, one after the other
+    waveform: Tensor  # (samples,) float32
+    warp_and_masks: Tensor | None = None  # (numbers,) int64: the random numbers of SpecAugment
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Utterances:
+    indices: list[int]  # in the dataset
+    lengths: Tensor  # (batch,) int64, without padding
+    targets: Tensor  # (sum of target_lengths,) int64, concatenated
     target_lengths: Tensor  # (batch,) int64 characters
-    duration: float  # seconds of audio, padding not counted
-    faults: tuple[InputError, ...] = ()  # utterances that could not be read
-    drawn: Tensor | None = None  # (batch, numbers) int64, see `Sample`
+    duration: float  # seconds of audio, without padding
+    faults: tuple[InputError, ...] = ()  # of utterances that cannot be read
 
     def __len__(self) -> int:
         return len(self.indices)
 
-    def pin_memory(self) -> Batch:
-        """Put it where a GPU copies from without waiting; the loader calls this."""
-        return self._map(Tensor.pin_memory, "features", "lengths", "targets", "target_lengths", "drawn")
+    def pin_memory(self) -> Self:
+        """Copy tensors to page-locked memory, so that copies to a GPU are asynchronous; for `DataLoader`."""
+        pinned: dict[str, Any] = {
+            name: value.pin_memory() for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **pinned)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch(_Utterances):
+    """Utterances of similar length, padded to the longest or slightly beyond; lengths count frames."""
+
+    features: Tensor  # (batch, bins, frames) float32, zero beyond each utterance's end
 
     def to(self, device: torch.device) -> Batch:
-        """What the network sees goes to the device; lengths and targets stay on the host.
+        """Copy the features to a device; lengths and targets stay on the host.
 
-        Recurrent layers, CTC and the report of short utterances want lengths there, and reading
-        them back would make the host wait for the device.
+        Recurrent layers, CTC and the report of short utterances need lengths there, and reading them back
+        would make the host wait for the device.
         """
-        return self._map(lambda tensor: tensor.to(device, non_blocking=True), "features", "drawn")
+        return replace(self, features=self.features.to(device, non_blocking=True))
 
-    def _map(self, function: Callable[[Tensor], Tensor], *names: str) -> Batch:
-        tensors = {name: getattr(self, name) for name in names}
-        return replace(
-            self, **{name: function(tensor) for name, tensor in tensors.items() if tensor is not None}
-        )
+
+@dataclass(frozen=True, kw_only=True)
+class WaveformBatch(_Utterances):
+    """Utterances of similar length whose features are yet to be computed; lengths count samples."""
+
+    waveforms: Tensor  # (batch, samples) float32, zero beyond each utterance's end
+    warp_and_masks: Tensor | None = None  # (batch, numbers) int64, see `WaveformSample`
+
+    def with_features(self, features: Tensor, lengths: Tensor) -> Batch:
+        """The same utterances with features (batch, bins, frames) and frame counts (batch,)."""
+        common = {entry.name: getattr(self, entry.name) for entry in fields(_Utterances)}
+        return Batch(**common | {"features": features, "lengths": lengths})
 
 
 def collate(samples: Sequence[Sample | InputError]) -> Batch:
-    """Pad samples into a batch; what could not be read goes to its `faults`."""
-    faults = tuple(sample for sample in samples if isinstance(sample, InputError))
-    samples = [sample for sample in samples if isinstance(sample, Sample)]
-    lengths = torch.tensor([sample.features.shape[1] for sample in samples], dtype=torch.int64)
-    bins = samples[0].features.shape[0] if samples else 0
-    drawn = [sample.drawn for sample in samples if sample.drawn is not None]
-    features = torch.zeros(len(samples), bins, padded_size(lengths))
-    for row, sample in zip(features, samples, strict=True):
-        row[:, : sample.features.shape[1]] = sample.features
-    return Batch(
-        indices=[sample.index for sample in samples],
-        features=features,
-        lengths=lengths,
-        targets=torch.cat([sample.target for sample in samples]) if samples else torch.zeros(0).long(),
-        target_lengths=torch.tensor([len(sample.target) for sample in samples], dtype=torch.int64),
-        duration=sum(sample.duration for sample in samples),
-        faults=faults,
-        drawn=torch.stack(drawn) if drawn else None,
+    """Pad samples into a batch; utterances that cannot be read go to its `faults`."""
+    features = [each.features for each in samples if isinstance(each, Sample)]
+    return Batch(features=_padded(features), **_common(samples, features))
+
+
+def collate_waveforms(samples: Sequence[WaveformSample | InputError]) -> WaveformBatch:
+    """Pad samples into a batch; utterances that cannot be read go to its `faults`."""
+    good = [each for each in samples if isinstance(each, WaveformSample)]
+    waveforms = [each.waveform for each in good]
+    drawn = [each.warp_and_masks for each in good if each.warp_and_masks is not None]
+    return WaveformBatch(
+        waveforms=_padded(waveforms),
+        warp_and_masks=torch.stack(drawn) if drawn else None,
+        **_common(samples, waveforms),
     )
 
 
-def padded_size(lengths: Tensor) -> int:
-    """Frames of a padded batch of utterances with `lengths` (batch,) int64 frames, on the CPU."""
-    return math.ceil(max(lengths.tolist(), default=0) / FRAME_STEP) * FRAME_STEP
+def _common(samples: Sequence[_Utterance | InputError], inputs: Sequence[Tensor]) -> dict[str, Any]:
+    """The fields of `_Utterances`."""
+    good = [each for each in samples if isinstance(each, _Utterance)]
+    return {
+        "indices": [each.index for each in good],
+        "lengths": torch.tensor([each.shape[-1] for each in inputs], dtype=torch.int64),
+        "targets": torch.cat([torch.zeros(0, dtype=torch.int64), *(each.target for each in good)]),
+        "target_lengths": torch.tensor([len(each.target) for each in good], dtype=torch.int64),
+        "duration": sum(each.duration for each in good),
+        "faults": tuple(each for each in samples if isinstance(each, InputError)),
+    }
+
+
+def _padded(rows: Sequence[Tensor]) -> Tensor:
+    """(..., length) each -> (rows, ..., padded length), zero beyond each end."""
+    longest = max((row.shape[-1] for row in rows), default=0)
+    padded = torch.zeros(len(rows), *(rows[0].shape[:-1] if rows else ()), padded_length(longest))
+    for place, row in zip(padded, rows, strict=True):
+        place[..., : row.shape[-1]] = row
+    return padded
+
+
+# oneDNN compiles and keeps a kernel for every new shape, so batches are padded to one of few lengths.
+
+
+def padded_length(longest: int) -> int:
+    """The next multiple of 16: for training, where padding costs time and utterances last seconds."""
+    return -(-longest // 16) * 16
+
+
+def padded_samples(longest: int) -> int:
+    """At most an eighth more, eight lengths per octave: for recordings of any length."""
+    step = max(1 << longest.bit_length() >> 4, 1)
+    return -(-longest // step) * step

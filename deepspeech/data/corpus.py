@@ -1,13 +1,13 @@
-"""A corpus ready for training: every utterance checked, its transcript encoded, little memory."""
+"""A corpus: every utterance checked and its transcript encoded, in little memory."""
 
 from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import overload
+from typing import Any
 
 import numpy as np
 
@@ -20,31 +20,27 @@ from deepspeech.errors import InputError
 from deepspeech.labels import Labels, UnknownCharacters
 
 
-class Utterances(Sequence[Utterance]):
-    """Utterances of known duration in a few arrays; unchangeable.
+class Corpus:
+    """An immutable sequence of checked utterances with durations and encoded transcripts, in a few arrays.
 
     Args:
-        utterances: They are read once.
+        utterances: All of loose files or all `shards.Member`.
+        targets: Label indices of every transcript.
     """
 
-    def __init__(self, utterances: Iterable[Utterance]) -> None:
-        rows = list(utterances)
-        self.audio_paths = Strings(row.audio_path for row in rows)
-        self.transcript_paths = Strings(row.transcript_path for row in rows)
-        self.places = Strings(row.place for row in rows)
-        self.durations = np.array([row.duration for row in rows])  # seconds
+    def __init__(self, utterances: Sequence[Utterance], targets: RaggedArray | Sequence[np.ndarray]) -> None:
+        self.targets = targets
+        self.durations = np.array([each.duration for each in utterances], dtype=np.float64)  # seconds
+        self.audio_paths = Strings(each.audio_path for each in utterances)
+        self.transcript_paths = Strings(each.transcript_path for each in utterances)
+        self.places = Strings(each.place for each in utterances)
+        members = (each for each in utterances if isinstance(each, shards.Member))
+        self._spans = np.array([(len(each.shard), each.offset, each.size) for each in members])
 
     def __len__(self) -> int:
         return len(self.durations)
 
-    @overload
-    def __getitem__(self, index: int) -> Utterance: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[Utterance]: ...
-
-    def __getitem__(self, index: int | slice) -> Utterance | list[Utterance]:
-        if isinstance(index, slice):
-            return [self[each] for each in range(len(self))[index]]
+    def __getitem__(self, index: int) -> Utterance:
         return Utterance(
             self.audio_paths[index],
             self.transcript_paths[index],
@@ -52,35 +48,20 @@ class Utterances(Sequence[Utterance]):
             self.places[index],
         )
 
-
-@dataclass(frozen=True)
-class Corpus:
-    """Utterances that were checked, each with its duration and its encoded transcript."""
-
-    utterances: Utterances
-    targets: Sequence[np.ndarray]  # label indices
-    members: shards.Members | None = None  # where the audio lies, if it is in shards
-
-    def __len__(self) -> int:
-        return len(self.utterances)
-
-    @property
-    def durations(self) -> np.ndarray:
-        """Seconds, (utterances,) float64."""
-        return self.utterances.durations
-
     def load_audio(self, index: int, sample_rate: int) -> np.ndarray:
-        """The waveform of an utterance, as `deepspeech.audio.loading.load_audio` gives it.
+        """The waveform of an utterance, as `deepspeech.audio.loading.load_audio` returns it.
 
         Raises:
             InputError: It cannot be read.
         """
-        path = self.utterances.audio_paths[index]
+        path, data = self.audio_paths[index], None
         try:
-            data = None if self.members is None else self.members.read(index)
+            if len(self._spans):
+                prefix, offset, size = self._spans[index].tolist()
+                data = shards.read_member(path[:prefix], offset, size)
             return loading.load_audio(path, sample_rate, data)
         except InputError as error:
-            raise InputError(f"{self.utterances.places[index]}: {error}") from None
+            raise InputError(f"{self.places[index]}: {error}") from None
 
 
 def load_corpus(
@@ -92,23 +73,22 @@ def load_corpus(
 ) -> Corpus:
     """Read a manifest, or shards, and check every row: files, audio headers, transcripts.
 
-    Every transcript is read before the first step, however many there are: training needs
-    them all, they are small in memory, and a fault in the last row should not come to light
-    hours later. Audio is opened only where the manifest gives no duration.
+    All transcripts are read at once: training needs them all, they are small in memory, and a fault in the
+    last row comes to light before the first step. Audio is opened only where the manifest has no duration.
 
     Args:
         path: The manifest, or shards: `shards-{000..099}.tar`, `shards-*.tar` or one `.tar`.
-        labels: What the transcripts may be written with.
+        labels: The alphabet of the transcripts.
         unknown: "error" or "drop", as in `Labels.encode`.
-        allow_empty: Whether an empty transcript is right (it is in a test, not in training).
-        skip_faulty: Leave faulty rows out instead of raising, and log how many.
+        allow_empty: Accept empty transcripts, as in a test set; training needs text.
+        skip_faulty: Leave out faulty rows and log their number instead of raising.
 
     Raises:
-        InputError: All faults of the manifest at once, a line each; or nothing is left.
+        InputError: All faults of the manifest at once, one per line; or no row is left.
     """
-    kind = np.min_scalar_type(len(labels))
+    dtype = np.min_scalar_type(len(labels))
 
-    def check(row: Utterance | shards.Member) -> tuple[Utterance | shards.Member, array]:
+    def check(row: Utterance) -> tuple[Utterance, array[Any]]:
         try:
             row, text = (row, row.text) if isinstance(row, shards.Member) else _open(row)
             target = encode(text, labels, unknown)
@@ -116,20 +96,15 @@ def load_corpus(
                 raise InputError(f"{row.transcript_path}: empty transcript; training needs text")
         except InputError as fault:
             raise InputError(f"{row.place}: {fault}") from None
-        return row, array(kind.char, target)
+        return row, array(dtype.char, target)
 
-    in_shards = shards.is_pattern(path)
-    rows, unusable = shards.read_shards(path) if in_shards else read_manifest(path)
+    read = shards.read_shards if shards.is_pattern(path) else read_manifest
+    rows, malformed = read(path)
     checked, faults = map_checked(check, rows, f"Checking {path}")
-    report_faults(path, unusable + faults, skip_faulty)
+    report_faults(path, malformed + faults, skip_faulty)
     if not checked:
         raise InputError(f"{path}: no utterance that can be used; give rows audio,transcript[,seconds]")
-    rows = [row for row, _ in checked]
-    return Corpus(
-        Utterances(rows),
-        RaggedArray((target for _, target in checked), kind),
-        shards.Members(rows) if in_shards else None,
-    )
+    return Corpus([row for row, _ in checked], RaggedArray((target for _, target in checked), dtype))
 
 
 def _open(utterance: Utterance) -> tuple[Utterance, str]:
@@ -145,19 +120,10 @@ def encode(text: str, labels: Labels, unknown: str = "error") -> list[int]:
     """Text -> label indices; see `Labels.encode`.
 
     Raises:
-        InputError: It has characters that are not in the labels; says what to do.
+        InputError: The text has characters that are not in the labels; names them and the remedy.
     """
     try:
         return labels.encode(text, unknown)
     except UnknownCharacters as error:
-        raise InputError(
-            f"{error}; add them to the labels or pass --unknown-characters drop"
-            + ("; the labels have its upper-case form" if _fits(labels, text.upper()) else "")
-        ) from None
-
-
-def _fits(labels: Labels, text: str) -> bool:
-    try:
-        return bool(labels.encode(text))
-    except UnknownCharacters:
-        return False
+        hint = "" if labels.unknown(text.upper()) else "; the labels have its upper-case form"
+        raise InputError(f"{error}; add them to the labels or pass --unknown-characters drop{hint}") from None

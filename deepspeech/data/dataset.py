@@ -1,4 +1,4 @@
-"""Utterances -> batches of features: dataset, sampler, loader."""
+"""The utterances of a corpus as samples: audio is loaded, augmented and turned into features."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from torch.utils.data import Dataset
 
 from deepspeech.audio.augment import Augmentation
 from deepspeech.audio.features import FeatureConfig, Spectrogram
-from deepspeech.data.batch import Sample
+from deepspeech.audio.spec_augment import draw_warp_and_masks, warp_and_mask
+from deepspeech.data.batch import Sample, WaveformSample
 from deepspeech.data.corpus import Corpus
 from deepspeech.labels import Labels
 
 
-class SpectrogramDataset(Dataset):
+class SpectrogramDataset(Dataset[Sample]):
     """The features and targets of a corpus.
 
     Args:
         corpus: Checked utterances, from `deepspeech.data.corpus.load_corpus`.
-        labels: What the targets are encoded with.
+        labels: The alphabet of the targets.
         features: How features are computed.
-        augment: What training does to the utterances; None, as in evaluation, leaves them as they are.
-        waveforms: Leave features, and SpecAugment, to the device (see `DeviceFeatures`).
+        augment: The augmentation of training data; None, as in evaluation, leaves utterances unchanged.
     """
 
     def __init__(
@@ -30,39 +30,50 @@ class SpectrogramDataset(Dataset):
         labels: Labels,
         features: FeatureConfig = FeatureConfig(),
         augment: Augmentation | None = None,
-        waveforms: bool = False,
     ) -> None:
         self.corpus = corpus
         self.labels = labels
         self.spectrogram = Spectrogram(features)
         self.augment = augment
-        self.waveforms = waveforms
         self.epoch = 0  # of the augmentation; AudioDataLoader sets it to the sampler's
 
     def __len__(self) -> int:
         return len(self.corpus)
 
     def __getitem__(self, index: int) -> Sample:
-        """Read one utterance.
+        """Load an utterance and compute its features.
 
         Raises:
             InputError: Its audio cannot be read.
         """
-        waveform = self.corpus.load_audio(index, self.spectrogram.config.sample_rate)
-        augment, random, drawn = self.augment, None, None
+        sample = self.waveform(index)
+        features, lengths = self.spectrogram(sample.waveform[None])
+        if self.augment and self.augment.policy and sample.warp_and_masks is not None:
+            features = warp_and_mask(features, lengths, sample.warp_and_masks[None], self.augment.policy)
+        return Sample(index=index, features=features[0], target=sample.target, duration=sample.duration)
+
+    def waveform(self, index: int) -> WaveformSample:
+        """Load an utterance, for a device to compute its features (see `DeviceFeatures`).
+
+        Raises:
+            InputError: Its audio cannot be read.
+        """
+        config, augment, drawn = self.spectrogram.config, self.augment, None
+        waveform = self.corpus.load_audio(index, config.sample_rate)
         if augment:
             random = augment.generator(self.epoch, index)
             waveform = augment.waveform(waveform, random)
-        features = torch.from_numpy(waveform)[None]
-        if not self.waveforms:
-            features = self.spectrogram(features)[0][0]
-            features = augment.features(features, random) if augment else features
-        elif augment:
-            frames = self.spectrogram.frames.count(len(waveform))
-            drawn = augment.draw(self.spectrogram.config.bins, frames, random)
-        target = torch.from_numpy(self.corpus.targets[index].astype(np.int64))
-        return Sample(index, features, target, len(waveform) / self.spectrogram.config.sample_rate, drawn)
+            if augment.policy:
+                frames = self.spectrogram.frames.count(len(waveform))
+                drawn = draw_warp_and_masks(augment.policy, config.bins, frames, random)
+        return WaveformSample(
+            index=index,
+            target=torch.from_numpy(self.corpus.targets[index].astype(np.int64)),
+            duration=len(waveform) / config.sample_rate,
+            waveform=torch.from_numpy(waveform),
+            warp_and_masks=drawn,
+        )
 
     def reference(self, index: int) -> str:
-        """The transcript as the labels spell it."""
+        """The transcript of an utterance, as the labels spell it."""
         return self.labels.decode(self.corpus.targets[index])

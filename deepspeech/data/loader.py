@@ -1,10 +1,11 @@
-"""Batches on their way from the host to the device where the network is."""
+"""Batches, prepared by worker processes and moved to the network's device."""
 
 from __future__ import annotations
 
 import signal
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -12,78 +13,16 @@ from torch.utils.data import DataLoader
 
 from deepspeech import distributed
 from deepspeech.audio.features import FeatureConfig, Spectrogram
-from deepspeech.audio.spec_augment import Policy, apply
-from deepspeech.data.batch import Batch, collate, padded_size
+from deepspeech.audio.spec_augment import Policy, warp_and_mask
+from deepspeech.data.batch import Batch, WaveformBatch, collate, collate_waveforms, padded_length
 from deepspeech.data.dataset import SpectrogramDataset
 from deepspeech.data.parallel import ValueOrFault
 from deepspeech.data.sampler import BucketingSampler
 from deepspeech.errors import UnreadableError
-from deepspeech.options import (
-    NOT_NEGATIVE,
-    POSITIVE,
-    Options,
-    one_of,
-    option,
-)
+from deepspeech.labels import DEFAULT_PATH, PATH_HELP
+from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, one_of, option
 
-
-def ignore_signals(worker: int) -> None:
-    """Ctrl-C and `timeout` signal the whole process group: the main process decides when to end."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
-
-
-class AudioDataLoader(DataLoader):
-    """Batches of a dataset in the sampler's order, read by worker processes.
-
-    Args:
-        dataset: Where samples come from.
-        sampler: Which go together.
-        num_workers: Worker processes that read, at most one a core; 0 reads in this one.
-        skip_faulty: Leave utterances that cannot be read out of their batch (its `faults`
-            name them) instead of raising.
-        device: Where batches go; on a GPU they are copied while the one before is computed.
-    """
-
-    def __init__(
-        self,
-        dataset: SpectrogramDataset,
-        sampler: BucketingSampler,
-        num_workers: int = 0,
-        skip_faulty: bool = False,
-        device: str | torch.device = "cpu",
-    ) -> None:
-        self.device = torch.device(device)
-        self.utterances = dataset
-        super().__init__(
-            ValueOrFault(dataset.__getitem__),
-            batch_sampler=sampler,
-            collate_fn=collate,
-            num_workers=min(num_workers, distributed.cores_per_process()),
-            pin_memory=self.device.type == "cuda",
-            worker_init_fn=ignore_signals,
-        )
-        self.skip_faulty = skip_faulty
-        policy = dataset.augment.policy if dataset.augment else None
-        self.features = DeviceFeatures(dataset.spectrogram.config, policy).to(self.device)
-
-    def __iter__(self) -> Iterator[Batch]:
-        """Iterate over batches.
-
-        Raises:
-            UnreadableError: An utterance cannot be read and `skip_faulty` is off.
-        """
-        self.utterances.epoch = self.batch_sampler.epoch  # before worker processes take their copy
-        return ahead(self._readable(super().__iter__()), self._prepare, self.device)
-
-    def _readable(self, batches: Iterator[Batch]) -> Iterator[Batch]:
-        for batch in batches:
-            if batch.faults and not self.skip_faulty:
-                raise UnreadableError(batch.faults[0])
-            yield batch
-
-    def _prepare(self, batch: Batch) -> Batch:
-        return self.features(batch) if self.utterances.waveforms else batch.to(self.device)
+AnyBatch = TypeVar("AnyBatch", Batch, WaveformBatch, Batch | WaveformBatch)
 
 
 @dataclass(frozen=True)
@@ -93,22 +32,26 @@ class DataConfig(Options):
     train_manifest: str = option(
         "data/train_manifest.csv",
         "CSV of audio,transcript[,seconds] to train on, or shards: 'x-{000..099}.tar'",
+        metavar="FILE",
     )
-    val_manifest: str = option("data/val_manifest.csv", "CSV to validate on after every epoch")
-    labels_path: str = option("labels.json", "JSON list of the characters, with '_' as the blank")
+    val_manifest: str = option(
+        "data/val_manifest.csv", "CSV to validate on after every epoch", metavar="FILE"
+    )
+    labels_path: str = option(DEFAULT_PATH, PATH_HELP, metavar="FILE")
     batch_size: int = option(20, "utterances in a batch", POSITIVE)
     batch_seconds: float | None = option(
         None,
-        "instead of --batch-size: as many utterances of like length as fit, padding counted",
+        "instead of --batch-size: as many utterances of similar length as fit, padding included",
         POSITIVE,
+        metavar="SECONDS",
     )
-    num_workers: int = option(4, "processes that load data; 0 loads in the main one", NOT_NEGATIVE)
+    num_workers: int = option(4, "processes that load data; 0 loads it in the main process", NOT_NEGATIVE)
     unknown_characters: str = option(
-        "error", "what to do with characters outside the labels: error or drop", one_of("error", "drop")
+        "error", "what to do with characters outside the labels", one_of("error", "drop")
     )
-    skip_faulty: bool = option(False, "go on without faulty rows of the manifests instead of stopping")
+    skip_faulty: bool = option(False, "leave out faulty rows of the manifests instead of stopping")
     features_on_device: bool | None = option(
-        None, "compute features and SpecAugment where the network is, or not (default: on a GPU only)"
+        None, "compute features and SpecAugment on the network's device (default: only on a GPU)"
     )
     sorta_grad: bool = option(
         True,
@@ -117,14 +60,80 @@ class DataConfig(Options):
     )
 
 
-class DeviceFeatures(nn.Module):
-    """Batches of waveforms -> batches of features, on the device where this module is.
+class AudioDataLoader:
+    """Batches of a dataset in the sampler's order, read by worker processes.
 
-    The same as `SpectrogramDataset` computes for one utterance after another, up to rounding.
+    Args:
+        dataset: Source of the samples.
+        sampler: Which utterances form a batch.
+        num_workers: Worker processes, at most one per core; 0 loads in this process.
+        skip_faulty: Leave utterances that cannot be read out of their batch, whose `faults` name them,
+            instead of raising.
+        device: Where batches go; a GPU gets each one during the computation of the one before.
+        features_on_device: Compute features and SpecAugment on the device, not in the workers.
+    """
+
+    def __init__(
+        self,
+        dataset: SpectrogramDataset,
+        sampler: BucketingSampler,
+        num_workers: int = 0,
+        skip_faulty: bool = False,
+        device: str | torch.device = "cpu",
+        features_on_device: bool = False,
+    ) -> None:
+        self.dataset, self.batch_sampler, self.skip_faulty = dataset, sampler, skip_faulty
+        self.device, self.features_on_device = torch.device(device), features_on_device
+        policy = dataset.augment.policy if dataset.augment else None
+        self.features = DeviceFeatures(dataset.spectrogram.config, policy).to(self.device)
+        read: Callable[[int], Any] = dataset.waveform if features_on_device else dataset.__getitem__
+        merge: Callable[[Any], Batch | WaveformBatch] = collate_waveforms if features_on_device else collate
+        self._loader = DataLoader(
+            ValueOrFault(read),
+            batch_sampler=sampler,
+            collate_fn=merge,
+            num_workers=min(num_workers, distributed.cores_per_process()),
+            pin_memory=self.device.type == "cuda",
+            worker_init_fn=ignore_signals,
+        )
+
+    def __len__(self) -> int:
+        """Batches of this process in the whole epoch."""
+        return len(self.batch_sampler)
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Iterate over batches.
+
+        Raises:
+            UnreadableError: An utterance cannot be read and `skip_faulty` is off.
+        """
+        self.dataset.epoch = self.batch_sampler.epoch  # before the worker processes take their copy
+        return ahead(self._readable(), self._prepare, self.device)
+
+    def _readable(self) -> Iterator[Batch | WaveformBatch]:
+        for batch in self._loader:
+            if batch.faults and not self.skip_faulty:
+                raise UnreadableError(batch.faults[0])
+            yield batch
+
+    def _prepare(self, batch: Batch | WaveformBatch) -> Batch:
+        return batch.to(self.device) if isinstance(batch, Batch) else self.features(batch)
+
+
+def ignore_signals(worker: int) -> None:
+    """Ctrl-C and `timeout` signal the whole process group: the main process decides when to stop."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+class DeviceFeatures(nn.Module):
+    """Features of waveform batches, computed on the device of this module.
+
+    They equal those that `SpectrogramDataset` computes for each utterance, up to rounding.
 
     Args:
         config: How features are computed.
-        policy: SpecAugment; what it does to an utterance was drawn when it was read.
+        policy: Policy of the SpecAugment whose random numbers the batches hold.
     """
 
     def __init__(self, config: FeatureConfig, policy: Policy | None = None) -> None:
@@ -133,48 +142,49 @@ class DeviceFeatures(nn.Module):
         self.policy = policy
 
     @torch.no_grad()
-    def forward(self, batch: Batch) -> Batch:
-        """Features instead of the waveforms (batch, 1, samples); lengths become frames."""
+    def forward(self, batch: WaveformBatch) -> Batch:
+        """Compute the features of a batch that is on the host."""
         if not len(batch):
-            return batch
-        batch = batch.to(self.spectrogram.taper.device)
-        features, lengths = self.spectrogram(batch.features[:, 0], batch.lengths)
-        features = nn.functional.pad(features, (0, padded_size(lengths) - features.shape[2]))
-        if self.policy:
-            ends = lengths.to(features.device, non_blocking=True)
-            features = apply(features, ends, batch.drawn, self.policy)
-        return replace(batch, features=features, lengths=lengths)
+            return batch.with_features(batch.waveforms, batch.lengths)
+        device = self.spectrogram.taper.device
+        features, lengths = self.spectrogram(batch.waveforms.to(device, non_blocking=True), batch.lengths)
+        size = padded_length(int(lengths.max()))
+        features = nn.functional.pad(features, (0, size - features.shape[2]))
+        if self.policy and batch.warp_and_masks is not None:
+            ends, drawn = (each.to(device, non_blocking=True) for each in (lengths, batch.warp_and_masks))
+            features = warp_and_mask(features, ends, drawn, self.policy)
+        return batch.with_features(features, lengths)
 
 
 def ahead(
-    batches: Iterable[Batch], prepare: Callable[[Batch], Batch], device: torch.device
+    batches: Iterable[AnyBatch], prepare: Callable[[AnyBatch], Batch], device: torch.device
 ) -> Iterator[Batch]:
-    """Prepared batches, on a GPU always one ahead.
+    """Prepare batches, on a GPU one ahead.
 
-    There a batch is copied and prepared on a stream of its own, while the network is busy with the
-    one before.
+    A GPU copies and prepares a batch on a stream of its own while the network computes the one before.
 
     Args:
-        batches: On the host, for a GPU in pinned memory.
+        batches: Batches on the host, for a GPU in pinned memory.
         prepare: Moves a batch to the device.
-        device: Where the network is.
+        device: The network's device.
     """
     if device.type != "cuda":
         yield from map(prepare, batches)
         return
-    side, waiting = torch.cuda.Stream(device), None
+    side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # untyped in torch
+    waiting = None
     for batch in batches:
         with torch.cuda.stream(side):
             coming = prepare(batch), side.record_event()
         if waiting:
-            yield _taken_over(*waiting, device)
+            yield _hand_over(*waiting, device)
         waiting = coming
     if waiting:
-        yield _taken_over(*waiting, device)
+        yield _hand_over(*waiting, device)
 
 
-def _taken_over(batch: Batch, ready: torch.cuda.Event, device: torch.device) -> Batch:
-    """Let the network's stream wait for a batch, and its memory for that stream."""
+def _hand_over(batch: Batch, ready: torch.cuda.Event, device: torch.device) -> Batch:
+    """Make the network's stream wait for a batch, and the batch's memory for that stream."""
     stream = torch.cuda.current_stream(device)
     stream.wait_event(ready)
     batch.features.record_stream(stream)

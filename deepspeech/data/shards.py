@@ -1,13 +1,12 @@
-"""Corpora in tar shards of the WebDataset format: thousands of utterances a file.
+"""Corpora in tar shards of the WebDataset format: thousands of utterances per file.
 
-A shard holds, for every utterance, `KEY.flac` (or another audio file), `KEY.txt` and
-`KEY.json` with its `seconds`. `write_shards` writes them with the webdataset library, and
-any tool for that format reads them; shards made elsewhere can be read here if they have
-those names.
+A shard holds, for every utterance, `KEY.flac` (or another audio file), `KEY.txt` and `KEY.json` with its
+`seconds`. `write_shards` writes them with the webdataset library, and any tool for that format reads them;
+shards made elsewhere are read if they have those names.
 
-Beside `X.tar` lies `X.tar.index.csv`: where in the file each audio lies, how long it is, and
-its text. So a corpus in shards opens as fast as its indices are read, and any utterance
-can be read by itself: batches, shuffling and resuming are those of loose files.
+The index `X.tar.index.csv` beside `X.tar` lists each utterance's audio file, its position in the tar file,
+its duration and its text. So a corpus opens as fast as its indices are read, and every utterance can be read
+by itself: batches, shuffling and resuming are those of loose files.
 """
 
 from __future__ import annotations
@@ -25,118 +24,98 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 from tqdm import tqdm
 
 from deepspeech.audio import loading
-from deepspeech.audio.loading import AUDIO_ENDINGS
 from deepspeech.data.manifest import Utterance, read_transcript
 from deepspeech.data.parallel import map_checked
-from deepspeech.data.ragged import Strings
 from deepspeech.errors import InputError
 
 COLUMNS = ("name", "offset", "size", "seconds", "text")
 
 
-@dataclass(frozen=True, slots=True)
-class Member:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Member(Utterance):
     """An utterance in a shard."""
 
     shard: str  # path of the tar file
-    name: str  # of the audio in it
-    offset: int  # bytes from the start of the tar file
-    size: int  # bytes
-    duration: float  # seconds
-    text: str
-
-    @property
-    def audio_path(self) -> str:
-        return f"{self.shard}/{self.name}"
-
-    @property
-    def transcript_path(self) -> str:
-        return f"{self.shard}/{self.name.partition('.')[0]}.txt"
-
-    @property
-    def place(self) -> str:
-        return f"{self.shard}:{self.name}"
+    offset: int  # bytes from the start of the tar file to the audio
+    size: int  # bytes of the audio
+    text: str  # the transcript
 
 
-class Members:
-    """Where the audio of every utterance lies, in a few arrays."""
+def read_member(shard: str, offset: int, size: int) -> bytes:
+    """The audio file of an utterance.
 
-    def __init__(self, members: Sequence[Member]) -> None:
-        self.offsets = np.array([member.offset for member in members])
-        self.sizes = np.array([member.size for member in members])
-        names = sorted({member.shard for member in members})
-        numbers = {name: number for number, name in enumerate(names)}
-        self.shards = Strings(names)
-        self.numbers = np.array([numbers[member.shard] for member in members], dtype=np.int32)
-
-    def read(self, index: int) -> bytes:
-        """The audio file of an utterance.
-
-        Raises:
-            InputError: The shard cannot be read.
-        """
-        path, size = self.shards[self.numbers[index]], int(self.sizes[index])
-        try:
-            with open(path, "rb", buffering=0) as file:
-                file.seek(int(self.offsets[index]))
-                data = file.read(size)
-        except OSError as error:
-            raise InputError(f"{path}: cannot read the shard: {error.strerror}; correct the path") from None
-        if len(data) < size:
-            raise InputError(f"{path}: truncated shard; copy it again")
-        return data
+    Raises:
+        InputError: The shard cannot be read.
+    """
+    try:
+        with open(shard, "rb", buffering=0) as file:
+            file.seek(offset)
+            data = file.read(size)
+    except OSError as error:
+        raise InputError(f"{shard}: cannot read the shard: {error.strerror}; correct the path") from None
+    if len(data) < size:
+        raise InputError(f"{shard}: truncated shard; copy it again")
+    return data
 
 
 def is_pattern(path: str | Path) -> bool:
-    """Whether a manifest's name stands for shards."""
+    """Whether the path of a corpus names shards, not a manifest."""
     return str(path).endswith(".tar")
 
 
 def expand(pattern: str | Path) -> list[str]:
-    """`a-{00..02}.tar` or `a-*.tar` -> the paths it stands for.
+    """The paths that `a-{00..02}.tar` or `a-*.tar` stands for.
 
     Raises:
         InputError: One of them, or all, are missing.
     """
-    parts = re.split(r"\{(\d+)\.\.(\d+)\}", str(pattern))
-    ranges = [
-        [f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1)]
-        for first, last in zip(parts[1::3], parts[2::3], strict=True)
-    ]
-    names = []
-    for numbers in itertools.product(*ranges):
-        name = "".join(itertools.chain(*itertools.zip_longest(parts[::3], numbers, fillvalue="")))
-        found = [name] if os.path.isfile(name) else sorted(glob.glob(name))
-        if not found:
-            raise InputError(f"{name}: no such shard; correct the path")
-        names += found
-    return names
+    pattern = str(pattern)
+    if braces := re.search(r"\{(\d+)\.\.(\d+)\}", pattern):
+        first, last = braces.groups()
+        numbers = (f"{number:0{len(first)}d}" for number in range(int(first), int(last) + 1))
+        return [path for number in numbers for path in expand(pattern.replace(braces[0], number, 1))]
+    found = [pattern] if os.path.isfile(pattern) else sorted(glob.glob(pattern))
+    if not found:
+        raise InputError(f"{pattern}: no such shard; correct the path")
+    return found
 
 
-def read_shards(pattern: str | Path) -> tuple[list[Member], list[str]]:
-    """The utterances of shards, and one message for each that is none.
+def read_shards(pattern: str | Path) -> tuple[list[Utterance], list[str]]:
+    """The utterances of shards, and a message for each that is malformed.
 
     Raises:
         InputError: A shard is missing.
     """
     read, faults = map_checked(_read_shard, expand(pattern), f"Opening {pattern}")
     members = [member for found, _ in read for member in found]
-    return members, faults + [fault for _, found in read for fault in found]
+    return members, faults + [fault for _, malformed in read for fault in malformed]
 
 
-def _read_shard(path: str) -> tuple[list[Member], list[str]]:
+def _read_shard(path: str) -> tuple[list[Utterance], list[str]]:
     try:
         with open(index_path(path), encoding="utf-8", newline="") as file:
             rows = csv.reader(file)
             if next(rows, None) == _header(path):
-                return [Member(path, row[0], *map(int, row[1:3]), float(row[3]), row[4]) for row in rows], []
-    except (OSError, ValueError, IndexError, csv.Error):
-        pass  # made elsewhere, or cut off: make it again
+                return [_member(path, *row) for row in rows], []
+    except (OSError, ValueError, TypeError, csv.Error):
+        pass  # made elsewhere, or truncated: index the shard again
     return index_shard(path)
+
+
+def _member(shard: str, name: str, offset: str, size: str, seconds: str, text: str) -> Utterance:
+    return Member(
+        audio_path=f"{shard}/{name}",
+        transcript_path=f"{shard}/{name.partition('.')[0]}.txt",
+        duration=float(seconds),
+        place=f"{shard}:{name}",
+        shard=shard,
+        offset=int(offset),
+        size=int(size),
+        text=text,
+    )
 
 
 def index_path(shard: str) -> str:
@@ -144,53 +123,52 @@ def index_path(shard: str) -> str:
 
 
 def _header(shard: str) -> list[str]:
-    """The first row of an index; it tells whether the index belongs to the shard as it is."""
+    """The first row of an index; with the shard's size, so that the index of another shard is not used."""
     return [*COLUMNS, f"{os.path.getsize(shard)} bytes"]
 
 
-def index_shard(path: str) -> tuple[list[Member], list[str]]:
-    """Read a shard through and write its index, if the folder can be written to.
+def index_shard(path: str) -> tuple[list[Utterance], list[str]]:
+    """Read through a shard and write its index, if its folder is writable.
 
     Returns:
-        Its utterances, and one message for each that is none.
+        Its utterances, and a message for each that is malformed.
 
     Raises:
-        InputError: It is no tar file.
+        InputError: The shard is not a tar file.
     """
-    members, faults = [], []
+    rows, faults = [], []
     try:
         with tarfile.open(path, "r:") as tar:
             files = (info for info in tar if info.isfile())
             for key, group in itertools.groupby(files, lambda info: _key(info.name)):
                 try:
-                    members.append(_member(path, key, list(group), tar))
+                    rows.append(_index_row(key, group, tar))
                 except InputError as fault:
                     faults.append(f"{path}: {fault}")
     except (OSError, tarfile.TarError) as error:
         raise InputError(f"{path}: not a shard that can be read: {error}; make or copy it again") from None
     if not faults:
         text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_header(path))
-        writer.writerows([m.name, m.offset, m.size, f"{m.duration:.6f}", m.text] for m in members)
-        with contextlib.suppress(OSError):  # a folder that is read-only
+        csv.writer(text, lineterminator="\n").writerows([_header(path), *rows])
+        with contextlib.suppress(OSError):  # a read-only folder
             Path(index_path(path)).write_text(text.getvalue(), encoding="utf-8", newline="")
-    return members, faults
+    return [_member(path, *row) for row in rows], faults
 
 
 def _key(name: str) -> str:
-    """What the files of one utterance share: all up to the first dot of the file's name."""
+    """The part that the files of one utterance share: up to the first dot of the file's name."""
     folder, _, file = name.rpartition("/")
     return f"{folder}/{file.partition('.')[0]}"
 
 
-def _member(path: str, key: str, files: Iterable[tarfile.TarInfo], tar: tarfile.TarFile) -> Member:
+def _index_row(key: str, files: Iterable[tarfile.TarInfo], tar: tarfile.TarFile) -> list[str]:
     def content(info: tarfile.TarInfo) -> bytes:
-        return tar.extractfile(info).read()
+        file = tar.extractfile(info)
+        return file.read() if file else b""
 
     named = {os.path.splitext(info.name)[1].lower(): info for info in files}
-    sound = next((named[ending] for ending in sorted(AUDIO_ENDINGS) if ending in named), None)
-    if sound is None or ".txt" not in named:
+    audio = next((named[suffix] for suffix in loading.AUDIO_SUFFIXES if suffix in named), None)
+    if audio is None or ".txt" not in named:
         raise InputError(f"{key.lstrip('/')}: expected audio and .txt, found {' '.join(sorted(named))}")
     try:
         text = content(named[".txt"]).decode("utf-8-sig").strip()
@@ -198,8 +176,8 @@ def _member(path: str, key: str, files: Iterable[tarfile.TarInfo], tar: tarfile.
     except (UnicodeDecodeError, ValueError, AttributeError) as error:
         raise InputError(f"{key.lstrip('/')}: transcript or json is damaged: {error}") from None
     if seconds is None:
-        seconds = loading.duration(sound.name, content(sound))
-    return Member(path, sound.name, sound.offset_data, sound.size, float(seconds), text)
+        seconds = loading.duration(audio.name, content(audio))
+    return [audio.name, str(audio.offset_data), str(audio.size), f"{float(seconds):.6f}", text]
 
 
 def write_shards(
@@ -208,10 +186,10 @@ def write_shards(
     """Copy utterances into shards, in their order, and write the indices.
 
     Args:
-        utterances: With durations.
-        pattern: Names of the shards, with a place for their number: `train-%03d.tar`.
-        shard_bytes: Begin another shard when one is this large.
-        shard_utterances: Begin another shard when one holds this many.
+        utterances: Rows of a manifest.
+        pattern: Names of the shards, with a placeholder for their number: `train-%03d.tar`.
+        shard_bytes: Size at which the next shard starts.
+        shard_utterances: Number of utterances at which the next shard starts.
 
     Returns:
         The names of the shards.
@@ -222,7 +200,7 @@ def write_shards(
     try:
         from webdataset import ShardWriter
     except ImportError:
-        raise InputError("shards are written with webdataset; pip install 'deepspeech[shards]'") from None
+        raise InputError("writing shards needs webdataset; pip install webdataset") from None
     if there := glob.glob(re.sub(r"%\d*d", "*", glob.escape(pattern))):
         raise InputError(f"{there[0]}: there are such shards already; choose another folder or remove them")
     os.makedirs(os.path.dirname(pattern) or ".", exist_ok=True)
@@ -237,7 +215,7 @@ def write_shards(
 
 
 def _sample(number: int, utterance: Utterance) -> dict[str, str | bytes]:
-    """What webdataset writes for an utterance."""
+    """An utterance in the form that webdataset writes."""
     path = Path(utterance.audio_path)
     seconds = utterance.duration or loading.duration(path)
     try:

@@ -99,7 +99,7 @@ def evaluate(
     """
     model.eval()
     device = next(model.parameters()).device
-    corpus, results, unreadable = loader.utterances, {}, 0
+    dataset, results, unreadable = loader.dataset, {}, 0
     batches = distributed.in_lockstep(loader)
     hidden = not distributed.is_rank_zero()
     for batch in tqdm(batches, "Evaluating", len(loader), unit="batch", leave=False, disable=hidden):
@@ -115,7 +115,7 @@ def evaluate(
                 observe(batch, log_probs, lengths, decoded)
             for index, hypotheses, loss in zip(batch.indices, decoded, losses, strict=True):
                 text = hypotheses[0].text
-                path, reference = corpus.corpus.utterances[index].audio_path, corpus.reference(index)
+                path, reference = dataset.corpus[index].audio_path, dataset.reference(index)
                 results[index] = compare(path, reference, " ".join(text.split())), loss
         if stop():
             break

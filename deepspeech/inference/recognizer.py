@@ -13,6 +13,7 @@ from deepspeech.audio.features import Spectrogram
 from deepspeech.audio.loading import load_audio
 from deepspeech.audio.loudness import find_pauses
 from deepspeech.checkpoint.format import load_model
+from deepspeech.data.batch import padded_samples
 from deepspeech.decoding.decoder import Decoder, Hypothesis, StreamingDecoder
 from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.decoding.word_times import Transcript, find_words
@@ -101,7 +102,7 @@ class Recognizer:
     def features(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         """The network's input for waveforms (samples,): (batch, bins, frames), and (batch,) frame counts."""
         lengths = torch.tensor([len(waveform) for waveform in waveforms], device=self.device)
-        rows = torch.zeros(len(waveforms), _padded_size(int(lengths.max())))
+        rows = torch.zeros(len(waveforms), padded_samples(int(lengths.max())))
         for row, waveform in zip(rows, waveforms, strict=True):
             row[: len(waveform)] = torch.from_numpy(waveform)
         features, frames = self.spectrogram(rows.to(self.device), lengths)
@@ -121,12 +122,3 @@ class Recognizer:
         if isinstance(audio, np.ndarray):
             return audio
         return load_audio(audio, self.model.config.features.sample_rate)
-
-
-def _padded_size(samples: int) -> int:
-    """Round up to one of eight sizes per octave, by at most an eighth.
-
-    oneDNN compiles and keeps a kernel for every new shape: memory would grow with each batch.
-    """
-    step = max(1 << samples.bit_length() >> 4, 1)
-    return -(-samples // step) * step

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from tqdm import tqdm
 
-from deepspeech.data.batch import Batch, Sample, collate
+from deepspeech.data.batch import Batch, Sample, WaveformSample, collate, collate_waveforms
 from deepspeech.data.loader import AudioDataLoader, DeviceFeatures
 from deepspeech.errors import InputError
 from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
@@ -42,13 +42,13 @@ def suggest_batch(
     Raises:
         InputError: Not even the longest utterance alone fits.
     """
-    dataset = loader.utterances
+    dataset = loader.dataset
     longest = int(dataset.corpus.durations.argmax())
     seconds = slowed = float(dataset.corpus.durations[longest])
     if dataset.augment and dataset.augment.config.speed_volume_perturb:
         slowed /= dataset.augment.config.tempo_range[0]
     characters = len(dataset.corpus.targets[longest])
-    trial = Trial(model, training, loader.device, slowed, characters, dataset.waveforms)
+    trial = Trial(model, training, loader.device, slowed, characters, loader.features_on_device)
     utterances = find_batch(trial, len(dataset), int(limit * GIB) if limit else None)
     everything = ", all there are" if utterances == len(dataset) else ""
     return (
@@ -66,7 +66,7 @@ class Trial:
     device: torch.device
     seconds: float  # duration of each utterance
     characters: int  # length of each transcript
-    waveforms: bool  # whether features are computed on the device
+    features_on_device: bool  # whether features are computed on the device
 
     def __post_init__(self) -> None:
         self.step = TrainingStep(DeepSpeech(self.model).train().to(self.device), self.training)
@@ -77,8 +77,7 @@ class Trial:
         """Run one step."""
         self.bar.set_postfix_str(f"{utterances} x {self.seconds:.1f} s")
         self.bar.update()
-        batch = self._batch(utterances)
-        self.step.backward(self.features(batch) if self.waveforms else batch, utterances)
+        self.step.backward(self._batch(utterances), utterances)
         self.step.update(self.training.learning_rate)
 
     def fits(self, utterances: int) -> bool:
@@ -113,12 +112,17 @@ class Trial:
 
     def _batch(self, utterances: int) -> Batch:
         features = self.model.features
-        bins, size = 1, math.ceil(self.seconds * features.sample_rate)
-        if not self.waveforms:
-            bins, size = features.bins, features.frames.count(size)
+        samples = math.ceil(self.seconds * features.sample_rate)
         target = torch.arange(self.characters) % (len(self.model.labels) - 1)
         target += target >= self.model.labels.index("_")
-        return collate([Sample(0, torch.randn(bins, size), target, self.seconds)] * utterances)
+        if self.features_on_device:
+            wave = WaveformSample(
+                index=0, target=target, duration=self.seconds, waveform=torch.randn(samples)
+            )
+            return self.features(collate_waveforms([wave] * utterances))
+        noise = torch.randn(features.bins, features.frames.count(samples))
+        sample = Sample(index=0, target=target, duration=self.seconds, features=noise)
+        return collate([sample] * utterances)
 
 
 def find_batch(trial: Trial, most: int, limit: int | None = None) -> int:

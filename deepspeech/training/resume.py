@@ -12,7 +12,6 @@ from deepspeech.audio.features import FeatureConfig
 from deepspeech.checkpoint.format import build_model, in_order, load_checkpoint
 from deepspeech.checkpoint.save_folder import SaveFolder
 from deepspeech.cli import Arguments
-from deepspeech.data.loader import DataConfig
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
 from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
@@ -82,7 +81,7 @@ def starting_point(arguments: Arguments) -> Start:
         raise InputError(f"--drop-layers {training.drop_layers}: only with --continue-from and --finetune")
     if training.continue_from:
         return _go_on(arguments, training.continue_from)
-    labels = Labels.load(arguments.make(DataConfig).labels_path)
+    labels = Labels.load(arguments.values.get("labels_path"))
     features = arguments.make(FeatureConfig)
     return Start(DeepSpeech(arguments.make(ModelConfig, labels=labels.characters, features=features)))
 

@@ -171,8 +171,8 @@ class Trainer:
     def _suspects(self, batches: Sequence[BatchOutcome]) -> str:
         """The files of a step's batches: of those whose loss is not finite, if there are any."""
         bad = [batch for batch in batches if not math.isfinite(batch.loss)] or batches
-        corpus = self.train_loader.utterances.corpus
-        files = [corpus.utterances[index].audio_path for batch in bad for index in batch.indices]
+        corpus = self.train_loader.dataset.corpus
+        files = [corpus[index].audio_path for batch in bad for index in batch.indices]
         more = f" and {len(files) - FILES_NAMED} more" if len(files) > FILES_NAMED else ""
         return ", ".join(files[:FILES_NAMED]) + more
 
@@ -181,12 +181,12 @@ class Trainer:
         return done % self.config.grad_accumulation == 0 or done == len(self.sampler)
 
     def _report_too_short(self, indices: Sequence[int]) -> None:
-        corpus = self.train_loader.utterances.corpus
+        corpus = self.train_loader.dataset.corpus
         self.progress.too_short += len(indices)
         for index in indices:
             if index not in self.progress.named:
                 self.progress.named.append(index)
-                place = corpus.utterances[index].place
+                place = corpus[index].place
                 log.info(f"{place}: too short for its transcript, it teaches nothing; correct the row")
 
     def _finish_epoch(self) -> None:

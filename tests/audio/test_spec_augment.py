@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepspeech.audio.augment import AugmentConfig
-from deepspeech.audio.spec_augment import POLICIES, Policy, apply, draw, spec_augment, time_warp
+from deepspeech.audio.spec_augment import (
+    POLICIES,
+    Policy,
+    draw_warp_and_masks,
+    spec_augment,
+    time_warp,
+    warp_and_mask,
+)
 
 
 def ramp(bins: int, frames: int) -> torch.Tensor:
@@ -100,8 +107,10 @@ def test_a_batch_is_augmented_as_its_utterances_are(name, lengths, seed):
     batch = torch.stack(
         [torch.nn.functional.pad(each, (0, max(lengths) - each.shape[1])) for each in utterances]
     )
-    drawn = [draw(policy, bins, frames, np.random.default_rng([seed, frames])) for frames in lengths]
-    together = apply(batch, torch.tensor(lengths), torch.stack(drawn), policy)
+    drawn = [
+        draw_warp_and_masks(policy, bins, frames, np.random.default_rng([seed, frames])) for frames in lengths
+    ]
+    together = warp_and_mask(batch, torch.tensor(lengths), torch.stack(drawn), policy)
     for row, features, frames in zip(together, utterances, lengths, strict=True):
         alone = spec_augment(features, policy, np.random.default_rng([seed, frames]))
         torch.testing.assert_close(row[:, :frames], alone)

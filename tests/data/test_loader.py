@@ -20,20 +20,20 @@ needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a C
 EVERYTHING = {"speed_volume_perturb": True, "telephone_prob": 0.5, "spec_augment": "LD"}
 
 
-def batches(corpus: TinyCorpus, labels, waveforms, options=None, epoch=1, batch_size=5, device="cpu"):
+def batches(corpus: TinyCorpus, labels, on_device, options=None, epoch=1, batch_size=5, device="cpu"):
     """All batches of an epoch, as training reads them."""
     loaded = load_corpus(corpus.train, labels)
     augment = Augmentation(AugmentConfig(**options), 16000, seed=7) if options is not None else None
-    dataset = SpectrogramDataset(loaded, labels, augment=augment, waveforms=waveforms)
+    dataset = SpectrogramDataset(loaded, labels, augment=augment)
     sampler = BucketingSampler(loaded.durations, batch_size, seed=3)
     sampler.set_epoch(epoch)
-    return list(AudioDataLoader(dataset, sampler, device=device))
+    return list(AudioDataLoader(dataset, sampler, device=device, features_on_device=on_device))
 
 
 @pytest.mark.parametrize("epoch", [0, 2])
 @pytest.mark.parametrize("options", [None, {}, EVERYTHING], ids=["plain", "nothing drawn", "everything"])
 def test_both_ways_give_the_same_batches(corpus, labels, options, epoch):
-    ours, expected = (batches(corpus, labels, waveforms, options, epoch) for waveforms in (True, False))
+    ours, expected = (batches(corpus, labels, on_device, options, epoch) for on_device in (True, False))
     assert [len(batch) for batch in ours] == [5, 5, 2]
     for one, other in zip(ours, expected, strict=True):
         assert one.indices == other.indices
@@ -74,8 +74,8 @@ def test_unreadable_utterances_are_left_out_of_their_batch(own_corpus, labels):
     loaded = load_corpus(own_corpus.train, labels)
     (own_corpus.folder / "train_1.flac").write_bytes(b"")
     (own_corpus.folder / "train_0.wav").write_bytes(b"")
-    dataset = SpectrogramDataset(loaded, labels, waveforms=True)
-    loader = AudioDataLoader(dataset, BucketingSampler(loaded.durations, 2), skip_faulty=True)
+    dataset, sampler = SpectrogramDataset(loaded, labels), BucketingSampler(loaded.durations, 2)
+    loader = AudioDataLoader(dataset, sampler, skip_faulty=True, features_on_device=True)
     found = list(loader)
     assert sum(len(batch) for batch in found) == 2
     assert sum(len(batch.faults) for batch in found) == 2
@@ -84,11 +84,11 @@ def test_unreadable_utterances_are_left_out_of_their_batch(own_corpus, labels):
 
 
 @needs_cuda
-@pytest.mark.parametrize("waveforms", [True, False])
-def test_a_gpu_gets_the_same_batches_in_the_same_order(corpus, labels, waveforms):
-    expected = batches(corpus, labels, waveforms, EVERYTHING)
+@pytest.mark.parametrize("on_device", [True, False])
+def test_a_gpu_gets_the_same_batches_in_the_same_order(corpus, labels, on_device):
+    expected = batches(corpus, labels, on_device, EVERYTHING)
     for one, other in zip(
-        batches(corpus, labels, waveforms, EVERYTHING, device="cuda"), expected, strict=True
+        batches(corpus, labels, on_device, EVERYTHING, device="cuda"), expected, strict=True
     ):
         assert one.features.is_cuda
         assert one.indices == other.indices

@@ -94,11 +94,11 @@ def test_written_rows_are_read_back(tmp_path):
 def test_a_corpus_has_durations_and_targets(corpus, labels):
     loaded = load_corpus(corpus.train, labels)
     assert len(loaded) == 12
-    for utterance, target in zip(loaded.utterances, loaded.targets, strict=True):
+    for utterance, target in zip(loaded, loaded.targets, strict=True):
         samples, rate = soundfile.read(utterance.audio_path)
         assert utterance.duration == len(samples) / rate
         assert labels.decode(target) == read_transcript(utterance.transcript_path)
-    assert loaded.durations.tolist() == [utterance.duration for utterance in loaded.utterances]
+    assert loaded.durations.tolist() == [utterance.duration for utterance in loaded]
 
 
 def test_durations_of_the_manifest_are_believed(own_corpus, labels):
@@ -154,7 +154,7 @@ def test_all_faulty_rows_are_reported_at_once(own_corpus, labels):
 def test_faulty_rows_can_be_left_out_and_are_counted(own_corpus, labels, capsys):
     count = len(damage(own_corpus))
     loaded = load_corpus(own_corpus.train, labels, skip_faulty=True)
-    names = [os.path.basename(each.audio_path) for each in loaded.utterances]
+    names = [os.path.basename(each.audio_path) for each in loaded]
     assert names == ["train_0.wav", "train_1.flac"]
     assert capsys.readouterr().err.count(f"{count} faulty rows are left out") == 1
 

@@ -87,7 +87,7 @@ def test_shards_made_elsewhere_are_indexed_once(corpus, tmp_path):
             )
     loaded = load_corpus(tmp_path / "other.tar", LABELS)
     assert loaded.durations.tolist() == pytest.approx([1, 1 + 1 / 16, 1 + 2 / 16])
-    assert loaded.utterances[1].place == f"{tmp_path}/other.tar:a/1.flac"
+    assert loaded[1].place == f"{tmp_path}/other.tar:a/1.flac"
     index = Path(index_path(f"{tmp_path}/other.tar"))
     written = index.stat().st_mtime_ns
     assert np.array_equal(load_corpus(tmp_path / "other.tar", LABELS).durations, loaded.durations)
@@ -159,7 +159,7 @@ def test_shards_are_not_mixed_with_older_ones(corpus, tmp_path):
 def test_without_webdataset_shards_are_read_but_writing_says_what_to_install(corpus, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "webdataset", None)
     assert len(load_corpus(shards(corpus), LABELS)) == 12
-    with pytest.raises(InputError, match=r"pip install 'deepspeech\[shards\]'"):
+    with pytest.raises(InputError, match="pip install webdataset"):
         make_shards.main([str(corpus / "m.csv"), "--output-dir", str(tmp_path)])
 
 

@@ -24,9 +24,9 @@ def loader_of(manifest, labels, batch_size=5, **options):
 def test_results_are_in_the_order_of_the_manifest(corpus, model, labels):
     loader = loader_of(corpus.train, labels)
     evaluation = evaluate(model.train(), loader, GreedyDecoder(labels))
-    utterances = loader.utterances.corpus.utterances
+    utterances = loader.dataset.corpus
     assert [each.audio_path for each in evaluation.results] == [each.audio_path for each in utterances]
-    references = [loader.utterances.reference(index) for index in range(12)]
+    references = [loader.dataset.reference(index) for index in range(12)]
     assert [each.reference for each in evaluation.results] == references
     assert not model.training
 
@@ -41,8 +41,8 @@ def test_results_do_not_depend_on_the_batch_size(corpus, model, labels):
 def test_the_loss_is_that_of_every_utterance_alone(corpus, model, labels):
     loader, losses = loader_of(corpus.val, labels), []
     with torch.inference_mode():
-        for index in range(len(loader.utterances)):
-            sample = loader.utterances[index]
+        for index in range(len(loader.dataset)):
+            sample = loader.dataset[index]
             log_probs, _ = model(sample.features[None], torch.tensor([sample.features.shape[1]]))
             sizes = (log_probs.shape[1],), (len(sample.target),)
             loss = torch.nn.functional.ctc_loss(log_probs[0], sample.target, *sizes, reduction="sum")

@@ -68,7 +68,9 @@ def test_reliability_pairs_each_word_with_its_own_confidence():
     log_probs.log_()
     found = [[Hypothesis("C", [0], 0.0)], [Hypothesis("A B", [0, 2, 4], 0.0)]]
     none = torch.zeros(0)
-    batch = Batch([1, 0], none, none, none, none, duration=0.0)
+    batch = Batch(
+        indices=[1, 0], features=none, lengths=none, targets=none, target_lengths=none, duration=0.0
+    )
     reliability.observe(batch, log_probs, torch.tensor([1, 5]), found)
     assert reliability.right == [True, True, True]
     assert reliability.confidences == pytest.approx([0.8, 0.99**0.5, 0.99**0.5], abs=1e-3)

@@ -31,7 +31,7 @@ def test_training_steps_by_hand_are_those_of_the_package(corpus, labels, monkeyp
     monkeypatch.setattr(example, "MAX_NORM", max_norm)
     monkeypatch.setattr(example, "LEARNING_RATE", 0.01)
     dataset = SpectrogramDataset(load_corpus(corpus.val, labels), labels)
-    waveforms = [load_audio(each.audio_path, 16000) for each in dataset.corpus.utterances]
+    waveforms = [load_audio(each.audio_path, 16000) for each in dataset.corpus]
     texts = [dataset.reference(index) for index in range(len(dataset))]
     batch = collate([dataset[index] for index in range(len(dataset))])
     ours, theirs = (tiny_model(labels).train() for _ in range(2))

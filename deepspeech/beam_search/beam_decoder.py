@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor
-from functools import partial
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
 
 from deepspeech.beam_search.config import DecoderConfig
-from deepspeech.beam_search.flashlight import FreeSearch, LexiconSearch
-from deepspeech.beam_search.hot_words import HotWords
-from deepspeech.beam_search.language_model import LanguageModel
-from deepspeech.beam_search.prefix_search import PrefixSearch
-from deepspeech.beam_search.prefix_stream import PrefixStream
-from deepspeech.beam_search.stream import BeamStream
 from deepspeech.decoding.decoder import Hypothesis
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
+
+if TYPE_CHECKING:
+    from deepspeech.beam_search.language_model import LanguageModel
+    from deepspeech.beam_search.stream import BeamStream
 
 
 class BeamCTCDecoder:
@@ -29,8 +24,8 @@ class BeamCTCDecoder:
         score = log p(acoustic) + alpha log p(LM) + beta words
 
     The terms of the language model are there only with one. With a word model only its words
-    are written, with spaces tidied; with `lm_open` others may come, too. Hot words add their
-    boosts to the score.
+    are written; with `lm_open` others may come, too. Hot words add their boosts to the score. Both
+    tidy spaces: none at the ends, one between words.
 
     Args:
         labels: What the network writes.
@@ -38,8 +33,7 @@ class BeamCTCDecoder:
         language_model: The model of `config.lm_path` where it is loaded already.
 
     Raises:
-        InputError: The flags contradict each other, the language model cannot be used, or the
-            engine is not installed.
+        InputError: The flags contradict each other, or the language model cannot be used.
     """
 
     def __init__(
@@ -48,6 +42,10 @@ class BeamCTCDecoder:
         config: DecoderConfig | None = None,
         language_model: LanguageModel | None = None,
     ) -> None:
+        # Imported here, because numba takes a second that greedy decoding need not wait
+        from deepspeech.beam_search.hot_words import HotWords
+        from deepspeech.beam_search.language_model import LanguageModel, make_rules
+
         config = config or DecoderConfig(decoder="beam")
         if config.top_paths > config.beam_width:
             raise InputError(
@@ -59,14 +57,8 @@ class BeamCTCDecoder:
             language_model = LanguageModel(config.lm_path, labels, config.lm_unit)
         hot_words = HotWords(config.hot_words, labels) if config.hot_words else None
         self.labels, self.config = labels, config
-        if hot_words or config.lm_open:
-            search = PrefixSearch(labels, config, language_model, hot_words)
-            self._start: Callable[[], BeamStream] = partial(PrefixStream, search)
-        elif language_model and language_model.unit == "word":
-            self._start = LexiconSearch(labels, config, language_model).stream
-        else:
-            self._start = FreeSearch(labels, config, language_model).stream
-        self._pool: ProcessPoolExecutor | None = None
+        self.rules = make_rules(labels, config, language_model, hot_words)
+        self._pool: ThreadPoolExecutor | None = None
 
     def decode(self, log_probs: Tensor, lengths: Tensor) -> list[list[Hypothesis]]:
         """The `top_paths` best hypotheses of every utterance; see `Decoder.decode`."""
@@ -74,31 +66,17 @@ class BeamCTCDecoder:
         utterances = [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
         if self.config.lm_workers == 1 or len(utterances) == 1:
             return [self.read(utterance) for utterance in utterances]
-        if self._pool is None:  # forked, so that the processes share the language model's memory
-            self._pool = ProcessPoolExecutor(
-                self.config.lm_workers, get_context("fork"), _start_worker, (self,)
-            )
-        return list(self._pool.map(_read_in_worker, utterances))
+        self._pool = self._pool or ThreadPoolExecutor(self.config.lm_workers)
+        return list(self._pool.map(self.read, utterances))
 
     def read(self, log_probs: np.ndarray) -> list[Hypothesis]:
-        """The best hypotheses of one utterance (frames, labels), in this process."""
+        """The best hypotheses of one utterance (frames, labels)."""
         stream = self.stream()
         stream.advance(log_probs)
         return stream.finish()
 
     def stream(self) -> BeamStream:
-        """Begin to decode an utterance as it comes."""
-        return self._start()
+        """Start to decode an utterance chunk by chunk."""
+        from deepspeech.beam_search.stream import BeamStream
 
-
-_decoder: BeamCTCDecoder  # of a worker process
-
-
-def _start_worker(decoder: BeamCTCDecoder) -> None:
-    global _decoder  # noqa: PLW0603 (what a worker was forked with)
-    _decoder = decoder
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends its workers
-
-
-def _read_in_worker(log_probs: np.ndarray) -> list[Hypothesis]:
-    return _decoder.read(log_probs)
+        return BeamStream(self.labels, self.config, self.rules)

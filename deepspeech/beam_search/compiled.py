@@ -15,16 +15,30 @@ from numba.core.caching import FunctionCache
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+# Division by zero, which never happens, as in numpy: no function can fail, so none needs to check others
+OPTIONS: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+
+
 def compiled(function: Function) -> Function:
     """Compile a function at its first call; it may call other compiled functions.
 
     The machine code is kept in `NUMBA_CACHE_DIR`, `__pycache__`, or the user's cache folder,
     whichever can be written first, else only in memory.
     """
-    dispatcher: Any = njit(nogil=True)(function)
+    dispatcher: Any = njit(**OPTIONS)(function)
     with contextlib.suppress(RuntimeError):  # numba: "no locator available", no folder can be written
         dispatcher._cache = _FolderCache(function)
     return cast(Function, dispatcher)
+
+
+def compiled_part(function: Function) -> Function:
+    """Compile a function that only compiled ones call and that creates no arrays.
+
+    Without an entry for Python it compiles faster. It does not count references to arrays, which
+    its callers hold, and which would take most of its time.
+    """
+    options = OPTIONS | {"_nrt": False, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    return cast(Function, njit(**options)(function))
 
 
 class _FolderCache(FunctionCache):

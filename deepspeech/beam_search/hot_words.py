@@ -1,4 +1,4 @@
-"""Words and phrases that a user expects to hear."""
+"""Words and phrases that a user expects."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import math
 
 import numpy as np
 
+from deepspeech.beam_search.prefix_tree import Ints, Reals
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels, UnknownCharacters
 
-State = tuple[str, ...]  # what was written so far of phrases that may be under way
+State = tuple[str, ...]  # what is complete of phrases under way
 
 
 class HotWords:
@@ -44,43 +45,42 @@ class HotWords:
             self.boosts[phrase] = boost
         if not self.boosts:
             raise InputError(f"--hot-words {text!r}: no word in it; write WORD:BOOST,WORD:BOOST")
-        self.words = {word for phrase in self.boosts for word in phrase.split()}
+        self.words = sorted({word for phrase in self.boosts for word in phrase.split()})
         self._credits: dict[str, float] = {"": 0.0}
+        self._next: dict[str, set[str]] = {}  # characters after each part of a phrase
         for phrase, boost in self.boosts.items():
-            for length in range(1, len(phrase) + 1):
-                credit = max(boost, 0) * length / len(phrase)
-                part = phrase[:length]
+            for length, character in enumerate(phrase, 1):
+                credit, part = max(boost, 0) * length / len(phrase), phrase[:length]
                 self._credits[part] = max(credit, self._credits.get(part, 0.0))
+                self._next.setdefault(phrase[: length - 1], set()).add(character)
 
-        self._gains: dict[State, np.ndarray] = {}
+    def states(self) -> tuple[Ints, Reals, Reals, Reals]:
+        """The automaton that follows all phrases at once (Aho and Corasick's, from word to word).
 
-    start: State = ("",)
+        Returns:
+            The four `hot_` arrays of `Rules`.
+        """
+        states: list[State] = [("",), ()]  # the start, and outside of all phrases
+        numbers = {state: number for number, state in enumerate(states)}
+        after, gain, final = [], [], []
+        for state in states:  # more come as they are found
+            credit, boost = self._credit(state), sum(self.boosts.get(part, 0.0) for part in state)
+            following = set().union(*(self._next.get(part, ()) for part in state)) | {" "} & set(self.labels)
+            after.append(np.ones(len(self.labels), np.int64))
+            gain.append(np.full(len(self.labels), -credit))
+            for character in sorted(following):
+                label, then = self.labels.index(character), self._step(state, character)
+                if then not in numbers:
+                    numbers[then] = len(states)
+                    states.append(then)
+                after[-1][label] = numbers[then]
+                gain[-1][label] += self._credit(then) + (boost if character == " " else 0.0)
+            final.append(boost - credit)
+        return (np.stack(after), np.stack(gain), np.max(gain, axis=1), np.array(final))
 
-    def step(self, state: State, character: str) -> State:
-        """The state after one more character."""
-        after = tuple(part + character for part in state if part + character in self._credits)
-        return (*after, "") if character == " " else after
-
-    def gains(self, state: State) -> np.ndarray:
-        """What each label (labels,) adds to the score when it comes next."""
-        if state not in self._gains:
-            gains = np.array([self._credit(self.step(state, label)) for label in self.labels])
-            gains -= self._credit(state)
-            if " " in self.labels:
-                gains[self.labels.index(" ")] += sum(self.boosts.get(part, 0.0) for part in state)
-            self._gains[state] = gains
-        return self._gains[state]
-
-    def score(self, text: str) -> float:
-        """The boosts of a whole text."""
-        words = text.split()
-        total = 0.0
-        for phrase, boost in self.boosts.items():
-            parts = phrase.split()
-            total += boost * sum(
-                words[place : place + len(parts)] == parts for place in range(len(words) - len(parts) + 1)
-            )
-        return total
+    def _step(self, state: State, character: str) -> State:
+        parts = tuple(part + character for part in state if part + character in self._credits)
+        return (*parts, "") if character == " " else parts
 
     def _credit(self, state: State) -> float:
         return max((self._credits[part] for part in state), default=0.0)

@@ -1,24 +1,40 @@
-"""KenLM language models: their words, spelled in the labels of a network."""
+"""Language models: their tokens, spelled in the labels of a network, and all settings of the search."""
 
 from __future__ import annotations
 
-import contextlib
-import math
-import mmap
-import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+
+import numpy as np
 
 from deepspeech import log
+from deepspeech.beam_search.compiled import compiled
+from deepspeech.beam_search.config import DecoderConfig
+from deepspeech.beam_search.hot_words import HotWords
+from deepspeech.beam_search.kenlm_format import Tables
+from deepspeech.beam_search.ngram import STATE, NGramModel, initial_state, score
+from deepspeech.beam_search.prefix_tree import (
+    CHARACTERS,
+    LN10,
+    NO_LM,
+    NOT_A_WORD,
+    UNKNOWN,
+    WORDS,
+    Ints,
+    Reals,
+    Rules,
+)
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels, UnknownCharacters
 
 SPACE = "|"  # how a character language model writes the space between words
-UNKNOWN = "<unk>"
-MARKS = {UNKNOWN, "<UNK>", "<s>", "</s>"}
-BINARY = b"mmap lm http://kheafield.com/code"  # how a binary file of KenLM begins
-LN10 = math.log(10)  # KenLM counts in powers of ten, we in natural logarithms
+NO_TABLES = Tables(
+    1,
+    0,
+    0,
+    *(np.zeros(1, kind) for kind in (np.uint32, np.float32, np.int64, np.uint64)),  # type: ignore[arg-type]
+)  # of no model
+UNITS = {"word": WORDS, "character": CHARACTERS}
 
 
 class LanguageModel:
@@ -32,88 +48,24 @@ class LanguageModel:
 
     Raises:
         InputError: No such file, not a language model, or one whose words the labels cannot
-            spell; or the engine is not installed.
+            spell.
     """
 
     def __init__(self, path: str | Path, labels: Labels, unit: str = "word") -> None:
-        self.path, self.unit = path, unit
-        found = vocabulary(path)
+        self.unit = unit
+        if unit == "word" and " " not in labels:
+            raise InputError(
+                f"--lm-path {path}: a word language model needs a space in the labels; "
+                "pass --lm-unit character with a character model"
+            )
+        self.model = NGramModel.open(path)
+        self.spellings: dict[str, list[int]] = {}
+        self.tokens: list[str] = []
         if unit == "word":
-            if " " not in labels:
-                raise InputError(
-                    f"--lm-path {path}: a word language model needs a space in the labels; "
-                    "pass --lm-unit character with a character model"
-                )
-            self.spellings = spell(path, found, labels)
-            self.tokens = list(self.spellings)
+            self.spellings = spell(path, self.model.words(), labels)
         else:
-            # The engine passes label indices on: token i must be label i (the blank never comes)
             self.tokens = [SPACE if label == " " else label for label in labels]
-            self.spellings = {}
-            _check_characters(path, found, self.tokens, labels)
-        self.unknown = len(self.tokens)
-        self.ids = {token: index for index, token in enumerate(self.tokens)}
-        self.ids |= {labels.decode(spelling): self.ids[word] for word, spelling in self.spellings.items()}
-        self.model = _load(path, [*self.tokens, UNKNOWN])
-
-    def start(self) -> Any:
-        """The state at the begin of a sentence."""
-        return self.model.start(False)
-
-    def score(self, state: Any, token: int) -> tuple[Any, float]:
-        """The state after a token, and the token's log-probability."""
-        state, log10 = self.model.score(state, token)
-        return state, log10 * LN10
-
-    def finish(self, state: Any) -> float:
-        """Log-probability that the sentence ends here."""
-        return self.model.finish(state)[1] * LN10
-
-
-def vocabulary(path: str | Path) -> list[str]:
-    """The tokens of a language model file, without `<s>`, `</s>` and `<unk>`.
-
-    Raises:
-        InputError: The file is missing, or neither ARPA nor a KenLM binary with a vocabulary.
-    """
-    try:
-        with open(path, "rb") as file:
-            binary = file.read(len(BINARY)) == BINARY
-            file.seek(0)
-            words = list(_binary_words(file) if binary else _arpa_words(file))
-    except OSError as error:
-        raise InputError(f"--lm-path {path}: cannot read: {error.strerror}; correct the path") from None
-    except UnicodeDecodeError:
-        raise InputError(f"--lm-path {path}: its words are not UTF-8; build it from UTF-8 text") from None
-    words = [word for word in words if word not in MARKS]
-    if not words:
-        raise InputError(
-            f"--lm-path {path}: not a language model: neither an ARPA file nor a KenLM binary with words; "
-            "build one with data/build_lm.py"
-        )
-    return words
-
-
-def _arpa_words(file: BinaryIO) -> Iterator[str]:
-    lines = (line.strip() for line in file)
-    if next(filter(None, lines), b"") != b"\\data\\":
-        return
-    for line in lines:
-        if line == b"\\1-grams:":
-            break
-    for line in lines:
-        if not line or line.startswith(b"\\"):
-            break
-        if len(fields := line.split()) > 1:
-            yield fields[1].decode()
-
-
-def _binary_words(file: BinaryIO) -> Iterator[str]:
-    """KenLM appends the words to its tables, each ended by a zero byte, `<unk>` first."""
-    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        start = content.rfind(UNKNOWN.encode() + b"\0")
-        words = content[start:].split(b"\0")[:-1] if start >= 0 else []
-    yield from (word.decode() for word in words)
+            _check_characters(path, self.model.words(), self.tokens, labels)
 
 
 def spell(path: str | Path, words: Iterable[str], labels: Labels) -> dict[str, list[int]]:
@@ -124,13 +76,13 @@ def spell(path: str | Path, words: Iterable[str], labels: Labels) -> dict[str, l
     """
     spellings, strange = {}, []
     for word in words:
-        try:
-            spellings[word] = labels.encode(word)
-        except UnknownCharacters:
+        if ids := _encode(labels, word):
+            spellings[word] = ids
+        else:
             strange.append(word)
     total = len(spellings) + len(strange)
     for case in ("upper", "lower"):
-        others = sum(_fits(labels, getattr(word, case)()) for word in strange)
+        others = sum(bool(_encode(labels, getattr(word, case)())) for word in strange)
         if others > len(spellings):
             raise InputError(
                 f"--lm-path {path}: written in another letter case than the labels: {len(spellings)} of "
@@ -148,6 +100,15 @@ def spell(path: str | Path, words: Iterable[str], labels: Labels) -> dict[str, l
     return spellings
 
 
+def _encode(labels: Labels, word: str) -> list[int]:
+    """The labels of a word, none if it cannot be spelled."""
+    try:
+        ids = labels.encode(word)
+    except UnknownCharacters:
+        return []
+    return ids if " " not in labels or labels.index(" ") not in ids else []
+
+
 def _check_characters(path: str | Path, found: Sequence[str], tokens: Sequence[str], labels: Labels) -> None:
     known = set(found)
     missing = [token for index, token in enumerate(tokens) if token not in known and index != labels.blank]
@@ -163,49 +124,96 @@ def _check_characters(path: str | Path, found: Sequence[str], tokens: Sequence[s
         log.warning(f"{path}: does not know the labels {' '.join(missing)}")
 
 
-def _fits(labels: Labels, word: str) -> bool:
-    try:
-        return bool(labels.encode(word))
-    except UnknownCharacters:
-        return False
+def make_rules(
+    labels: Labels, config: DecoderConfig, language_model: LanguageModel | None, hot_words: HotWords | None
+) -> Rules:
+    """All settings of the search, for its compiled functions."""
+    unit, tables, tokens = NO_LM, NO_TABLES, np.zeros(0, np.uint32)
+    words, spellings = np.zeros(0, np.int64), []
+    if language_model:
+        unit, tables = UNITS[language_model.unit], language_model.model.tables
+        tokens = np.array(list(map(language_model.model.index, language_model.tokens)), np.uint32)
+    if language_model and unit == WORDS:
+        spellings = list(language_model.spellings.values())
+        words = np.array(list(map(language_model.model.index, language_model.spellings)), np.int64)
+        if hot_words:
+            known = set(map(tuple, spellings))
+            more = [ids for ids in map(labels.encode, hot_words.words) if tuple(ids) not in known]
+            spellings, words = spellings + more, np.append(words, [UNKNOWN] * len(more))
+    none = np.zeros((1, len(labels)))
+    hot_words_off = none.astype(np.int64), none, none[0, :1], none[0, :1]
+    return Rules(
+        labels.blank,
+        labels.index(" ") if " " in labels else -1,
+        unit == WORDS or hot_words is not None,
+        unit,
+        float(config.alpha if language_model else 0),
+        float(config.beta if language_model else 0),
+        float(config.lm_unknown),
+        config.cutoff_top_n,
+        float(config.cutoff_prob),
+        tables,
+        tokens,
+        *build_lexicon(spellings, words, first_words(tables, words), config),
+        *(hot_words.states() if hot_words else hot_words_off),
+    )
 
 
-def _load(path: str | Path, tokens: Sequence[str]) -> Any:
-    engine()
-    from flashlight.lib.text.decoder.kenlm import KenLM
-    from flashlight.lib.text.dictionary import Dictionary
+@compiled
+def first_words(tables: Tables, words: Ints) -> Reals:
+    """Log-probabilities (words,) of words at the start of a sentence."""
+    state, after = np.empty(STATE, np.uint32), np.empty(STATE, np.uint32)
+    result = np.empty(len(words))
+    if len(words):
+        initial_state(tables, state)
+    for place, word in enumerate(words):
+        result[place] = LN10 * score(tables, state, np.uint32(word), after)
+    return result
 
-    try:
-        with _silence():
-            return KenLM(str(path), Dictionary(list(tokens)))
-    except RuntimeError as error:
-        reason = " ".join(str(error).split()).rpartition("Exception. ")[2][:200]
-        raise InputError(f"--lm-path {path}: damaged language model: {reason}; build it again") from None
 
+def build_lexicon(
+    spellings: Sequence[Sequence[int]], words: Ints, scores: Reals, config: DecoderConfig
+) -> tuple[Ints, Ints, Ints, Reals, Reals, int]:
+    """A trie of words, as the six fields of the lexicon in `Rules`.
 
-def engine() -> Any:
-    """The module `flashlight.lib.text.decoder`.
-
-    Raises:
-        InputError: It is not installed.
+    Args:
+        spellings: Label indices of each word.
+        words: (words,) int64 indices in the model.
+        scores: (words,) log-probabilities to look ahead to, by the model.
+        config: Its weights, and whether the vocabulary is open.
     """
-    try:
-        from flashlight.lib.text import decoder
-    except ImportError:
-        raise InputError(
-            "--decoder beam: the package flashlight-text is missing; pip install flashlight-text"
-        ) from None
-    return decoder
+    scores = config.alpha * np.where(words == UNKNOWN, config.lm_unknown, scores)
+    unknown = config.alpha * config.lm_unknown
+    table = np.full((len(spellings), max(map(len, spellings), default=0)), -1, np.int32)
+    for row, ids in zip(table, spellings, strict=True):
+        row[: len(ids)] = ids
+    order = np.lexsort(table.T[::-1]) if len(table) else np.zeros(0, np.int64)
+    table, words, scores = table[order], words[order], scores[order]
+    lengths = (table >= 0).sum(axis=1)
+    # A cell starts a node where its word parts from the one above
+    fresh = np.ones(table.shape, dtype=bool)
+    fresh[1:] = np.logical_or.accumulate(table[1:] != table[:-1], axis=1)
+    fresh &= table >= 0
+    nodes = fresh.T.ravel().cumsum().reshape(fresh.T.shape).T  # (words, letters), level by level
+    parents = np.concatenate([np.zeros((len(table), 1), np.int64), nodes[:, :-1]], axis=1).T[fresh.T]
+    size = 1 + len(parents) + config.lm_open
+    outside = size - 1 if config.lm_open else -1
 
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep the progress bar off the screen that KenLM draws by itself."""
-    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-        os.close(nowhere)
+    label = np.full(size, -1)
+    label[1 : 1 + len(parents)] = table.T[fresh.T]
+    word = np.full(size, UNKNOWN if config.lm_open else NOT_A_WORD)
+    word[nodes[np.arange(len(table)), lengths - 1]] = words
+    ahead = np.full(size, -np.inf)
+    floor = np.maximum(scores, unknown) if config.lm_open else scores
+    for letter in range(table.shape[1]):
+        inside = table[:, letter] >= 0
+        np.maximum.at(ahead, nodes[inside, letter], floor[inside])
+    ahead[0] = 0.0
+    reach = np.full(size, -np.inf)
+    if config.lm_open:
+        ahead[outside] = unknown
+        reach = unknown - ahead
+    children = np.arange(1, 1 + len(parents))
+    np.maximum.at(reach, parents, ahead[children] - ahead[parents])
+    first = np.searchsorted(parents, np.arange(size + 1)) + 1
+    return (first, label, word, ahead, reach, outside)

@@ -63,7 +63,7 @@ def test_commitments_change_neither_texts_nor_scores(decoder, monkeypatch):
     stream = decoder.stream()
     stream.advance(log_probs)
     assert len(stream.text) > 20
-    assert stream.begin > 100
+    assert stream.start > 100
     found = stream.finish()
     monkeypatch.setattr(stream_module, "COMMIT", 10**9)
     expected = decoder.read(log_probs)
@@ -81,6 +81,6 @@ def test_hypotheses_that_differ_in_silence_for_long_are_decided(decoder):
     stream = decoder.stream()
     for start in range(0, len(said), 20):
         partial = stream.feed(said[start : start + 20])
-        assert stream.frames - stream.begin < stream_module.HORIZON + stream_module.COMMIT
+        assert stream.frames - stream.start < stream_module.HORIZON + stream_module.COMMIT
     assert partial.committed
     assert stream.finish()[0].text.startswith(partial.committed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -43,8 +44,7 @@ class BeamCTCDecoder:
         language_model: LanguageModel | None = None,
     ) -> None:
         # Imported here, because numba takes a second that greedy decoding need not wait
-        from deepspeech.beam_search.hot_words import HotWords
-        from deepspeech.beam_search.language_model import LanguageModel, make_rules
+        from deepspeech.beam_search.language_model import HotWords, LanguageModel, make_rules
 
         config = config or DecoderConfig(decoder="beam")
         if config.top_paths > config.beam_width:
@@ -57,13 +57,18 @@ class BeamCTCDecoder:
             language_model = LanguageModel(config.lm_path, labels, config.lm_unit)
         hot_words = HotWords(config.hot_words, labels) if config.hot_words else None
         self.labels, self.config = labels, config
-        self.rules = make_rules(labels, config, language_model, hot_words)
+        self._model = language_model.model if language_model else None
+        self._rules = make_rules(labels, config, language_model, hot_words)
         self._pool: ThreadPoolExecutor | None = None
 
     def decode(self, log_probs: Tensor, lengths: Tensor) -> list[list[Hypothesis]]:
         """The `top_paths` best hypotheses of every utterance; see `Decoder.decode`."""
         rows = log_probs.detach().float().cpu().numpy()
         utterances = [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
+        return self.read_all(utterances)
+
+    def read_all(self, utterances: Sequence[np.ndarray]) -> list[list[Hypothesis]]:
+        """The best hypotheses of utterances (frames, labels), in `lm_workers` threads."""
         if self.config.lm_workers == 1 or len(utterances) == 1:
             return [self.read(utterance) for utterance in utterances]
         self._pool = self._pool or ThreadPoolExecutor(self.config.lm_workers)
@@ -76,7 +81,7 @@ class BeamCTCDecoder:
         return stream.finish()
 
     def stream(self) -> BeamStream:
-        """Start to decode an utterance chunk by chunk."""
+        """Start an utterance."""
         from deepspeech.beam_search.stream import BeamStream
 
-        return BeamStream(self.labels, self.config, self.rules)
+        return BeamStream(self.labels, self.config, self._rules, self._model)

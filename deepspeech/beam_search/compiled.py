@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from numba import njit
-from numba.core.caching import FunctionCache
+from numba.core.caching import FunctionCache, NullCache
+
+from deepspeech import log
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -26,8 +28,10 @@ def compiled(function: Function) -> Function:
     whichever can be written first, else only in memory.
     """
     dispatcher: Any = njit(**OPTIONS)(function)
-    with contextlib.suppress(RuntimeError):  # numba: "no locator available", no folder can be written
+    try:
         dispatcher._cache = _FolderCache(function)
+    except RuntimeError:  # numba: "no locator available", no folder can be written
+        dispatcher._cache = _NoCache()
     return cast(Function, dispatcher)
 
 
@@ -41,7 +45,26 @@ def compiled_part(function: Function) -> Function:
     return cast(Function, njit(**options)(function))
 
 
-class _FolderCache(FunctionCache):
+class _Announcing:
+    """A cache that says what takes so long when it has nothing to load."""
+
+    def load_overload(self, *arguments: Any) -> Any:
+        found = super().load_overload(*arguments)  # type: ignore[misc]  # of a cache
+        if found is None:
+            _announce()
+        return found
+
+
+@lru_cache(maxsize=1)
+def _announce() -> None:
+    log.info("compiling beam search for this machine, once: up to 15 seconds")
+
+
+class _NoCache(_Announcing, NullCache):
+    pass
+
+
+class _FolderCache(_Announcing, FunctionCache):
     """Numba's cache of a function, valid until any file of this folder changes.
 
     Numba itself only looks at the function's own file, and would keep running old code of

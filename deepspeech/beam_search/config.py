@@ -1,4 +1,4 @@
-"""Every option of testing, decoding and transcribing; see `config.py`."""
+"""Options of the decoder."""
 
 from __future__ import annotations
 
@@ -27,4 +27,4 @@ class DecoderConfig(Options):
     )
     cutoff_top_n: int = option(40, "labels of a frame that beam search looks at, at most", POSITIVE)
     cutoff_prob: float = option(1.0, "and as many as sum up to this probability", POSITIVE)
-    lm_workers: int = option(1, "processes of beam search", POSITIVE)
+    lm_workers: int = option(1, "threads of beam search", POSITIVE)

@@ -10,11 +10,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
+from deepspeech.beam_search.compiled import compiled, compiled_part
 from deepspeech.beam_search.config import DecoderConfig
-from deepspeech.beam_search.prefix_tree import Rules, make_root, new_tree, path, plant
-from deepspeech.beam_search.search import advance, keep_best, new_beam
-from deepspeech.beam_search.texts import align, shared, whole_texts
+from deepspeech.beam_search.ngram import NGramModel, score
+from deepspeech.beam_search.prefix_tree import (
+    LN10,
+    NEVER,
+    NO_LM,
+    NOT_A_WORD,
+    WORDS,
+    Ints,
+    Reals,
+    Rules,
+    Tree,
+    make_root,
+    new_tree,
+    path,
+    plant,
+    word_score,
+)
+from deepspeech.beam_search.search import Beam, advance, keep_best, log_add, new_beam
 from deepspeech.decoding.decoder import Hypothesis, Partial
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
@@ -32,10 +49,14 @@ class BeamStream:
         labels: What the network writes.
         config: Beam width and number of hypotheses.
         rules: Language model, hot words and weights.
+        model: The language model, if any, whose file must stay as it is.
     """
 
-    def __init__(self, labels: Labels, config: DecoderConfig, rules: Rules) -> None:
+    def __init__(
+        self, labels: Labels, config: DecoderConfig, rules: Rules, model: NGramModel | None = None
+    ) -> None:
         self.labels, self.rules, self.top_paths = labels, rules, config.top_paths
+        self.model = model
         self.space = rules.space if rules.tidy else -1
         self.tree = new_tree(BEAMS * config.beam_width)
         self.beam = new_beam(config.beam_width, plant(rules, self.tree))
@@ -56,8 +77,10 @@ class BeamStream:
         """Search on without reporting the text so far.
 
         Raises:
-            InputError: The log-probabilities have NaN.
+            InputError: The log-probabilities have NaN, or the language model's file has shrunk.
         """
+        if self.model:
+            self.model.check()
         log_probs = np.ascontiguousarray(log_probs, dtype=np.float32)
         if np.isnan(log_probs).any():
             raise InputError("beam search: the network's log-probabilities have NaN; train it again")
@@ -138,3 +161,112 @@ class BeamStream:
         labels = np.array([*self.anchor, *ids], np.int64)
         offsets = self.start + align(self.recent, labels, self.rules.blank, self.space)
         return [int(offset) for offset in offsets[len(self.anchor) :]]
+
+
+@compiled
+def whole_texts(rules: Rules, tree: Tree, beam: Beam) -> Reals:
+    """The scores of the prefixes as whole texts.
+
+    A space at the end does not count where texts are tidy, so its prefix gives its paths to the one
+    without it.
+
+    Returns:
+        (4, beam) float64: score, -inf for prefixes that are given away; log-probability by the network;
+        log-probability by the language model; 1 for a text that ends within a word of a closed
+        vocabulary.
+    """
+    result = np.full((4, beam.size[0]), NEVER)
+    for slot in range(beam.size[0]):
+        index, home = beam.node[slot], slot
+        parent = tree.parent[index]
+        if rules.tidy and tree.label[index] == rules.space and parent >= 0 and tree.slot[parent] >= 0:
+            home = tree.slot[parent]
+        result[1, home] = log_add(result[1, home], beam.total[slot])
+        if home == slot:
+            result[0, slot], result[2, slot], result[3, slot] = end(rules, tree, index)
+    for slot in range(beam.size[0]):
+        result[0, slot] += result[1, slot]
+    return result
+
+
+@compiled_part
+def end(rules: Rules, tree: Tree, index: int) -> tuple[float, float, bool]:
+    """What a prefix has beyond its log-probability when the text ends there.
+
+    Returns:
+        Weighted bonus; log-probability by the language model; whether a word is cut off.
+    """
+    bonus, lm, is_cut = tree.bonus[index] + rules.hot_final[tree.hot[index]], tree.lm[index], False
+    if rules.unit == NO_LM:
+        return bonus, lm, is_cut
+    word, state, here = 0.0, tree.state[index], tree.lexicon[index]
+    scratch, after = tree.state[len(tree.slot)], tree.state[len(tree.slot) + 1]
+    if tree.label[index] != rules.space and tree.label[index] != rules.blank:  # in a word
+        bonus += rules.beta
+        if rules.unit == WORDS:
+            is_cut = rules.word[here] == NOT_A_WORD
+            word = word_score(rules, tree, index, scratch)
+            state = scratch
+            bonus -= rules.ahead[here]
+    word += LN10 * score(rules.tables, state, np.uint32(rules.tables.sentence_end), after)
+    return bonus + rules.alpha * word, lm + word, is_cut
+
+
+@compiled
+def align(frames: NDArray[np.float32], ids: Ints, blank: int, space: int) -> Ints:
+    """The frame at which each label starts, on the most probable path (Viterbi).
+
+    Args:
+        frames: (frames, labels) log-probabilities.
+        ids: (labels of the text,).
+        blank: Index of the blank.
+        space: Label that may also stand for a blank at the ends and after itself, or -1.
+    """
+    count, size = len(frames), 2 * len(ids) + 1  # a blank, a label, a blank, ...
+    labels, others, skip = np.full(size, blank), np.full(size, blank), np.full(size, NEVER)
+    for place in range(len(ids)):
+        state = 2 * place + 1
+        labels[state] = others[state] = ids[place]
+        if place == 0 or ids[place] != ids[place - 1]:
+            skip[state] = 0.0
+        if ids[place] == space:
+            others[state + 1] = space
+    if space >= 0:
+        others[0] = others[size - 1] = space
+    moves = np.zeros((count, size), np.int8)
+    scores, before = np.full(size + 2, NEVER), np.full(size + 2, NEVER)  # two that are never reached first
+    scores[1] = 0.0
+    for frame in range(count):
+        scores, before = before, scores
+        for state in range(size):
+            best, step, jump = before[state + 2], before[state + 1], before[state] + skip[state]
+            moves[frame, state] = 2 if jump > max(best, step) else step > best
+            emission = max(frames[frame, labels[state]], frames[frame, others[state]])
+            scores[state + 2] = max(best, step, jump) + emission
+        scores[1] = NEVER
+    state = size - 1 if scores[size + 1] >= scores[size] else size - 2
+    offsets = np.zeros(len(ids), np.int64)
+    for frame in range(count - 1, -1, -1):
+        if state % 2:
+            offsets[state // 2] = frame
+        state -= moves[frame, state]
+    return offsets
+
+
+@compiled
+def shared(parents: Ints, nodes: Ints, path: Ints) -> int:
+    """How many nodes from the root on paths have in common.
+
+    Args:
+        parents: Of all nodes of the tree.
+        nodes: Where the paths end.
+        path: One of them.
+    """
+    visits, count = np.zeros(len(parents), np.int64), 0
+    for node in nodes:
+        while parents[node] >= 0:
+            visits[node] += 1
+            node = parents[node]
+    while count < len(path) and visits[path[count]] == len(nodes):
+        count += 1
+    return count

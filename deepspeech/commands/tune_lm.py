@@ -1,21 +1,17 @@
 """Find the weights of a language model: `python -m deepspeech.commands.tune_lm output.npz --lm-path lm.arpa`.
 
 The output comes from `test.py --save-output`. Every trial decodes all of it with one alpha and
-beta; trials run side by side in `--lm-workers` processes. With `--study` they are kept in an
-SQLite file, and a later run goes on from there.
+beta, in `--lm-workers` threads. With `--study` the trials are kept in an SQLite file, and a later run
+resumes from there.
 """
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from deepspeech import cli
@@ -35,7 +31,7 @@ class TuningConfig(Options):
     trials: int = option(60, "pairs of alpha and beta to try", POSITIVE)
     alpha_range: tuple[float, float] = option((0.0, 3.0), "where to look for alpha", nargs=2, metavar="A")
     beta_range: tuple[float, float] = option((-2.0, 5.0), "where to look for beta", nargs=2, metavar="B")
-    study: str | None = option(None, "SQLite file that keeps the trials; one that exists is gone on with")
+    study: str | None = option(None, "SQLite file that keeps the trials; an existing study is resumed")
     plot: str | None = option(None, "PNG of the WER over alpha and beta to write")
     seed: int = option(123456, "seed of the search", NOT_NEGATIVE)
 
@@ -47,9 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not decoder.lm_path:
         raise InputError("there are no weights to tune without a language model; pass --lm-path")
     output = SavedOutput.read(arguments.values["output"])
-    trials = Trials(output, decoder)
+    language_model = LanguageModel(decoder.lm_path, output.labels, decoder.lm_unit)
+    trials = Trials(output, decoder, language_model)
     study = _study(tuning)
-    search(study, trials, tuning, decoder.lm_workers)
+    search(study, trials, tuning)
     best = best_trial(study)
     if tuning.plot:
         draw(study, best, tuning.plot)
@@ -73,63 +70,38 @@ class Trials:
     Args:
         output: Log-probabilities and references.
         config: Everything but the weights.
+        language_model: That of the configuration.
     """
 
     output: SavedOutput
     config: DecoderConfig
-
-    def __post_init__(self) -> None:
-        labels = self.output.labels
-        self.language_model = LanguageModel(self.config.lm_path, labels, self.config.lm_unit)
+    language_model: LanguageModel
 
     def __call__(self, alpha: float, beta: float) -> tuple[ErrorCounts, ErrorCounts]:
         """Word and character errors."""
-        config = replace(self.config, alpha=alpha, beta=beta, lm_workers=1)
+        config = replace(self.config, alpha=alpha, beta=beta)
         decoder = BeamCTCDecoder(self.output.labels, config, self.language_model)
+        utterances = [self.output.utterance(index) for index in range(len(self.output))]
+        results = decoder.read_all([log_probs.numpy() for log_probs, _ in utterances])
         words, characters = ErrorCounts(), ErrorCounts()
-        for index in range(len(self.output)):
-            log_probs, reference = self.output.utterance(index)
-            text = " ".join(decoder.read(log_probs.numpy())[0].text.split())
+        for (_, reference), hypotheses in zip(utterances, results, strict=True):
+            text = " ".join(hypotheses[0].text.split())
             words += word_errors(reference, text)
             characters += char_errors(reference, text)
         return words, characters
 
 
-def search(study: Any, trials: Trials, tuning: TuningConfig, workers: int) -> None:
-    """Run trials until `tuning.trials` more are done, `workers` at a time."""
-    bar = tqdm(total=tuning.trials, desc="Tuning", unit="trial")
-    asked = 0
-    running: dict[Future, Any] = {}
-    with ProcessPoolExecutor(workers, get_context("fork"), _start_worker, (trials,)) as pool:
-        while asked < tuning.trials or running:
-            while asked < tuning.trials and len(running) < workers:
-                trial = study.ask()
-                alpha = trial.suggest_float("alpha", *tuning.alpha_range)
-                beta = trial.suggest_float("beta", *tuning.beta_range)
-                running[pool.submit(_run_in_worker, alpha, beta)] = trial
-                asked += 1
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                trial = running.pop(future)
-                words, characters = future.result()
-                trial.set_user_attr("cer", characters.rate)
-                study.tell(trial, words.rate)
-                bar.update()
-                bar.set_postfix_str(f"best WER {100 * best_trial(study).value:.2f} %")
-    bar.close()
-
-
-_trials: Trials  # of a worker process
-
-
-def _start_worker(trials: Trials) -> None:
-    global _trials  # noqa: PLW0603 (what a worker was forked with)
-    _trials = trials
-    torch.set_num_threads(1)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process ends its workers
-
-
-def _run_in_worker(alpha: float, beta: float) -> tuple[ErrorCounts, ErrorCounts]:
-    return _trials(alpha, beta)
+def search(study: Any, trials: Trials, tuning: TuningConfig) -> None:
+    """Run `tuning.trials` more trials."""
+    bar = tqdm(range(tuning.trials), desc="Tuning", unit="trial")
+    for _ in bar:
+        trial = study.ask()
+        alpha = trial.suggest_float("alpha", *tuning.alpha_range)
+        beta = trial.suggest_float("beta", *tuning.beta_range)
+        words, characters = trials(alpha, beta)
+        trial.set_user_attr("cer", characters.rate)
+        study.tell(trial, words.rate)
+        bar.set_postfix_str(f"best WER {100 * best_trial(study).value:.2f} %")
 
 
 def best_trial(study: Any) -> Any:
@@ -185,7 +157,7 @@ def _study(tuning: TuningConfig) -> Any:
         raise InputError(f"--study {tuning.study}: {reason}; give another file") from None
     # The same seed again would propose the first trials of an earlier run once more
     seed = tuning.seed + len(study.trials)
-    study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=True)
+    study.sampler = optuna.samplers.TPESampler(seed=seed)
     return study
 
 

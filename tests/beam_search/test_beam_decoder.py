@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 
 from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
 from deepspeech.beam_search.config import DecoderConfig
-from deepspeech.beam_search.hot_words import HotWords
-from deepspeech.beam_search.language_model import LanguageModel
+from deepspeech.beam_search.language_model import HotWords, LanguageModel
 from deepspeech.beam_search.search import keep_labels
 from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.errors import InputError
@@ -109,9 +108,7 @@ class Oracle:
 
     def score(self, sentence, unknown=None):
         """log p of a sentence; `unknown` in place of the model's own for unknown words."""
-        return sum(
-            score if known or unknown is None else unknown for score, known in self.scores(sentence)
-        )
+        return sum(score if known or unknown is None else unknown for score, known in self.scores(sentence))
 
 
 WORDS_ORACLE, CHARACTERS_ORACLE = Oracle(WORDS_ARPA), Oracle(CHARACTERS_ARPA)

@@ -1,19 +1,11 @@
-"""Language model files: what is read from them, and what is said of wrong ones."""
-
-import base64
-import sys
-import zlib
+"""Language models: how their tokens are spelled, and the messages for wrong files."""
 
 import pytest
 
-from deepspeech.beam_search.config import DecoderConfig
-from deepspeech.beam_search.language_model import LN10, LanguageModel, vocabulary
+from deepspeech.beam_search.language_model import LanguageModel
 from deepspeech.errors import InputError
-from deepspeech.inference.factory import make_decoder
 from deepspeech.labels import Labels
 from tests.conftest import run_script
-
-kenlm = pytest.importorskip("kenlm")  # no wheels for every version of Python
 
 LABELS = Labels(["_", "A", "B", " "])
 ARPA = """\\data\\
@@ -37,38 +29,12 @@ ngram 2=5
 
 \\end\\
 """
-# The same model, as KenLM's `build_binary trie` writes it
-TRIE = zlib.decompress(
-    base64.b85decode(
-        "c-qU&O)OBz$yLZGDJihh*U!#KO-"
-        "##7%}LQq&d=3P&QD2INXswEO)OC;OD!tS%+FIW<zhg9274f}pAks>2Lg}?BUFY7Odhajf{KAK8&r-"
-        "J$pjdCL%+MzUj;RWf;z>$mTjdB><wN1m$*dDe;#|wcKrJ+FRq;LA8U&rWFu)k0CE6~bM{Qn{<CM!>_bQ&J2Y$NOe8)"
-        "7P~K-"
-        "BLcI@2{az+0KP@e7Kgc{522{YxfE^ec8~+Y8Hhw%EsBu2fqMFNR&U|4+R$)_`mu<)3<mAX;Q*6iJ$l&P2V51LY0RT}"
-        "VQpE"
-    )
-)
 
 
 def write(folder, content, name="lm.arpa"):
     path = folder / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return str(path)
-
-
-@pytest.mark.parametrize(
-    "content", [ARPA, "\n" + ARPA.replace("\n", "\r\n"), TRIE], ids=["arpa", "crlf", "binary"]
-)
-def test_words_and_scores_of_both_kinds_of_file(tmp_path, content):
-    path = write(tmp_path, content)
-    assert sorted(vocabulary(path)) == ["A", "AB", "BBA"]
-    model, oracle = LanguageModel(path, LABELS), kenlm.Model(write(tmp_path, ARPA, "oracle"))
-    for sentence in ("", "A", "AB A", "BBA AB AB", "B A"):
-        state, total = model.start(), 0.0
-        for word in sentence.split():
-            state, score = model.score(state, model.ids.get(word, model.unknown))
-            total += score
-        assert total + model.finish(state) == pytest.approx(oracle.score(sentence) * LN10, abs=1e-4)
 
 
 def test_loading_is_silent_and_unspellable_words_are_told(tmp_path, capfd):
@@ -81,9 +47,8 @@ def test_loading_is_silent_and_unspellable_words_are_told(tmp_path, capfd):
 
 def test_spellings_are_normalised_like_transcripts(tmp_path):
     labels = Labels(["_", "Ä", "B", " "])
-    model = LanguageModel(write(tmp_path, ARPA.replace("BBA", "BA\u0308")), labels)
-    assert model.spellings["BA\u0308"] == [2, 1]
-    assert model.ids["BÄ"] == model.ids["BA\u0308"]
+    path = write(tmp_path, ARPA.replace("BBA", "BA\u0308"))
+    assert LanguageModel(path, labels).spellings["BA\u0308"] == [2, 1]
 
 
 @pytest.mark.parametrize(
@@ -92,11 +57,10 @@ def test_spellings_are_normalised_like_transcripts(tmp_path):
         (b"", "not a language model"),
         (b"RIFF....WAVEfmt ", "not a language model"),
         (bytes(range(256)) * 9, "not a language model"),
-        (ARPA.split("\\1-grams")[0], "not a language model"),
-        (ARPA[: ARPA.index("AB A")], "damaged language model: End of file"),
-        (ARPA.replace("ngram 2=5", "ngram 2=9"), "damaged language model"),
-        (TRIE[:200], "not a language model"),
-        (TRIE[:60] + b"?" * 50 + TRIE[110:], "damaged language model"),
+        (ARPA.split("\\1-grams")[0], "truncated or damaged"),
+        (ARPA[: ARPA.index("AB A")], "truncated or damaged"),
+        (ARPA.replace("ngram 2=5", "ngram 2=9"), "truncated or damaged"),
+        (b"mmap lm http://kheafield.com/code format version 4\n", "'format version 4', not 5"),
         (ARPA.replace("BBA", "BBÄ").encode("latin-1"), "not UTF-8"),
         (ARPA.lower(), "another letter case than the labels: 0 of 3 words can be spelled, 3 in upper case"),
         (ARPA.replace("A", "X").replace("B", "Y"), "none of its 3 words can be spelled"),
@@ -107,7 +71,7 @@ def test_wrong_files_are_one_line(tmp_path, content, words):
     with pytest.raises(InputError) as caught:
         LanguageModel(path, LABELS)
     message = str(caught.value)
-    assert message.startswith(f"--lm-path {path}: ")
+    assert message.startswith(f"--lm-path {path}:")
     assert words in message
     assert "\n" not in message
 
@@ -137,16 +101,6 @@ def test_character_models(tmp_path):
 def test_a_word_model_needs_a_space(tmp_path):
     with pytest.raises(InputError, match="needs a space in the labels"):
         LanguageModel(write(tmp_path, ARPA), Labels(["_", "A", "B"]))
-
-
-def test_a_missing_engine_names_the_command_that_installs_it(tmp_path, monkeypatch):
-    monkeypatch.setitem(sys.modules, "flashlight.lib.text", None)
-    for config in (
-        DecoderConfig(decoder="beam"),
-        DecoderConfig(decoder="beam", lm_path=write(tmp_path, ARPA)),
-    ):
-        with pytest.raises(InputError, match="missing; pip install flashlight-text"):
-            make_decoder(config, LABELS)
 
 
 @pytest.mark.slow

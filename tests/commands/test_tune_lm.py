@@ -10,8 +10,6 @@ from deepspeech.commands import tune_lm
 from deepspeech.errors import InputError
 from deepspeech.evaluation.log_probs import SavedOutput
 
-pytest.importorskip("flashlight")  # no wheels for every version of Python
-
 WORDS_ARPA = """\\data\\
 ngram 1=5
 ngram 2=2

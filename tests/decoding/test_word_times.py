@@ -84,7 +84,6 @@ class TestTimes:
         assert second.end == pytest.approx(0.7, abs=0.025)
 
     def test_beam_search_tells_the_same(self):
-        pytest.importorskip("flashlight")
         log_probs = peaky("_____________AA_B__ _________________A_B__________")
         pauses = find_pauses(speech(1.0, (0.1, 0.4), (0.6, 0.9)), RATE)
         greedy, beam = (

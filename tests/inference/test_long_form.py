@@ -141,7 +141,6 @@ def test_results_come_while_the_recording_is_processed(recognizer, tmp_path):
 
 
 def test_alternatives_are_refused(tmp_path):
-    pytest.importorskip("flashlight.lib.text")
     say(["ABC", "DEF"], [1.0, 1.0], tmp_path / "a.wav")
     recognizer = Recognizer(Tones())
     recognizer.decoder = make_decoder(DecoderConfig(decoder="beam", top_paths=2), LABELS)

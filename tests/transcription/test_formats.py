@@ -158,7 +158,6 @@ class TestScript:
         assert all(0 <= word["start"] < word["end"] <= 1.53 for word in timed["words"])
 
     def test_alternatives_tell_their_scores(self, run):
-        pytest.importorskip("flashlight.lib.text")
         rows = json.loads(run("--decoder", "beam", "--top-paths", "3"))["output"]
         assert 1 <= len(rows) <= 3
         assert [set(row) for row in rows] == [{"transcription", "score", "acoustic_score", "lm_score"}] * len(

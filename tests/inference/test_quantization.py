@@ -1,7 +1,9 @@
 """8-bit layers: nearly the same probabilities, from a fourth of the weights."""
 
 import copy
+import gc
 import io
+import weakref
 
 import pytest
 import torch
@@ -64,6 +66,15 @@ def test_chunks_give_what_the_whole_gives(rnn_type):
 def test_weights_take_a_fraction_of_the_memory():
     model = make_model("lstm")
     assert size(quantize(copy.deepcopy(model)).rnns) < 0.3 * size(model.rnns)
+
+
+def test_the_float_weights_are_released():
+    model = make_model("lstm")
+    weights = [weakref.ref(weight) for weight in model.rnns.parameters() if weight.dim() == 2]
+    quantize(model)
+    gc.collect()
+    assert weights
+    assert not any(weight() is not None for weight in weights)
 
 
 def test_tanh_cells_are_refused():

@@ -13,6 +13,7 @@ from deepspeech import Recognizer, load_model
 from deepspeech.audio.features import FeatureConfig
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.beam_search.stream import COMMIT, HORIZON
+from deepspeech.decoding.alignment import ForcedAligner
 from deepspeech.errors import InputError
 from deepspeech.inference.factory import make_decoder
 from tests.conftest import load_script, tiny_model
@@ -266,6 +267,12 @@ def test_models_that_cannot_stream_say_why_and_what_to_train(labels, options, wh
     assert why in str(caught.value)
     with pytest.raises(InputError, match=remedy):
         model.forward_chunk(torch.zeros(1, 161, 9), final=False)
+
+
+def test_alignment_needs_whole_utterances(labels):
+    recognizer = Recognizer(streaming_model(labels), ForcedAligner(labels, "A"))
+    with pytest.raises(InputError, match="ForcedAligner needs whole utterances"):
+        recognizer.stream()
 
 
 @pytest.mark.slow

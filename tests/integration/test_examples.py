@@ -1,17 +1,22 @@
 """The examples, run as a user runs them or called."""
 
+import re
+
 import matplotlib.image
 import numpy as np
 import pytest
 import torch
 
+from deepspeech import Recognizer
 from deepspeech.audio.loading import load_audio
+from deepspeech.checkpoint.format import save_checkpoint
 from deepspeech.data.batch import collate
 from deepspeech.data.corpus import load_corpus
 from deepspeech.data.dataset import SpectrogramDataset
 from deepspeech.training.config import TrainingConfig
 from deepspeech.training.train_step import TrainingStep
 from tests.conftest import ROOT, load_script, run_script, script_environment, tiny_model
+from tests.inference.test_stream import streaming_model
 
 ENVIRONMENT = script_environment() | {"PYTHONPATH": str(ROOT)}
 
@@ -61,3 +66,15 @@ def test_augmentations_are_drawn(corpus, tmp_path):
     files = corpus.folder / "val_2.wav", corpus.folder / "val_0.wav", tmp_path / "augmentations.png"
     load_script("examples/plot_augmentations.py").main(*map(str, files))
     assert matplotlib.image.imread(files[-1]).shape[:2] == (900, 1500)
+
+
+def test_a_file_is_streamed(corpus, labels, tmp_path):
+    model = streaming_model(labels, lookahead_context=3)
+    save_checkpoint(tmp_path / "model.pth", model)
+    audio = corpus.folder / "val_2.wav"
+    done = run_script("examples/stream_file.py", tmp_path / "model.pth", audio, env=ENVIRONMENT)
+    assert done.returncode == 0, done.stderr
+    *changes, final = done.stdout.splitlines()
+    assert len(changes) > 1
+    assert all(re.fullmatch(r" *[\d.]+ s  .*\[\]", line) for line in changes)  # greedy commits all text
+    assert final == f"final: {Recognizer(model).transcribe(audio).text}"

@@ -14,7 +14,8 @@ import torch
 
 from deepspeech import Recognizer
 from deepspeech.checkpoint.format import checkpoints, load_checkpoint
-from tests.conftest import TinyCorpus, load_script, make_corpus, run_script, start_script
+from tests.conftest import TinyCorpus, load_script, make_corpus, run_script, script_environment, start_script
+from tests.test_device import AVX2_ONLY
 
 SMALL = ["--hidden-layers", "1", "--no-cuda", "--precision", "fp32", "--num-workers", "0"]
 # Rounding alone decides when so tiny a training has learned: after 4 to 9 epochs, by seed and padding.
@@ -81,6 +82,18 @@ def test_transcribing_prints_a_document_for_each_file(trained, corpus):
         assert output["offsets_seconds"] == pytest.approx([0.02 * offset for offset in expected.offsets])
         assert document["_meta"]["acoustic_model"] == {"name": "deepspeech_final.pth"}
         assert document["_meta"]["decoder"]["type"] == "greedy"
+
+
+def test_messages_stay_out_of_subtitles(trained, corpus):
+    """Without bf16 instructions --precision bf16 has something to say: on standard error."""
+    done = run_script(
+        "transcribe.py", "--model-path", trained[0] / "deepspeech_final.pth", "--precision", "bf16",
+        "--format", "srt", corpus.folder / "val_1.flac", env=script_environment() | AVX2_ONLY,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "no native bf16 on this CPU; using fp32" in done.stderr
+    time = r"\d\d:\d\d:\d\d,\d{3}"
+    assert re.fullmatch(rf"1\n{time} --> {time}\n[A-Z' ]+\n", done.stdout)
 
 
 def test_flags_of_deepspeech_pytorch_transcribe_too(trained, corpus, capsys):

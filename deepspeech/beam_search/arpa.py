@@ -109,7 +109,8 @@ def _read_words(text: Bytes, cursor: Ints, count: int, tables: Tables, used: Int
             tables.words[_insert(tables, VOCABULARY, key, used)] = words
             entry += 2 * words
             words += 1
-            strings[size : size + len(word)] = word
+            for index, byte in enumerate(word):  # a slice would take a second more to compile
+                strings[size + index] = byte
             size += len(word) + 1
         if len(word) == 0 or unknowns > 1:
             raise ValueError("no word, or <unk> again")

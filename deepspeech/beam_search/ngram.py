@@ -39,7 +39,7 @@ CONTEXT = MAX_ORDER - 1  # words that a state can hold
 STATE = 1 + 2 * CONTEXT  # size of a state
 SIGN = np.uint32(1 << 31)
 MARKS = ("<unk>", "<s>", "</s>")
-MAPPED_FROM = 64 << 20  # bytes; smaller files are read, and may change later
+MAPPED_FROM = 64 << 20  # bytes; smaller files are copied to memory, where nothing can happen to them
 GZIP = b"\x1f\x8b"
 REMEDY = "build one with `build_binary probing model.arpa model.bin`, or pass the ARPA file"
 
@@ -105,7 +105,7 @@ class NGramModel:
         return [word for word in found if word not in MARKS]
 
     def check(self) -> None:
-        """Call before each time of scoring: to read pages that a mapped file has lost ends the process.
+        """Call before scoring an utterance: reading pages that a mapped file has lost kills the process.
 
         Raises:
             InputError: The file has shrunk since it was opened.

@@ -330,6 +330,22 @@ def test_kenlm_binaries_without_words_score(tmp_path):
         model.words()
 
 
+def test_many_pruned_suffixes_take_larger_tables(tmp_path):
+    model = {(word,): (-1.0, -0.5) for word in ("<s>", "</s>", "A", *VOCABULARY[1:])}
+    model |= {("A", "A"): (-0.4, -0.2)} | {("A", "A", word): (-0.1, 0) for word in VOCABULARY[1:]}
+    lines = ["\\data\\", "ngram 1=7", "ngram 2=1", f"ngram 3={len(VOCABULARY) - 1}"]
+    for n in (1, 2, 3):
+        lines.append(f"\\{n}-grams:")
+        lines += [f"{p}\t{' '.join(gram)}\t{b}" for gram, (p, b) in model.items() if len(gram) == n]
+    ours = NGramModel.open(write(tmp_path, "\n".join([*lines, "\\end\\"])))
+    ours.write_binary(tmp_path / "lm.bin")
+    for words in (["A", "A", "B", "A"], ["A", "B", "Č"], ["B", "A", "A", "Č"]):
+        expected = pytest.approx(reference(model, words), abs=1e-5)
+        assert ours.score_sentence(words) == expected
+        if kenlm:
+            assert kenlm.Model(str(tmp_path / "lm.bin")).score(" ".join(words)) == expected
+
+
 def test_order_1_has_no_backoff(tmp_path):
     path = write(tmp_path, random_arpa(0, 1)[1].replace("<s>", "<s>\t-0.5"))
     with pytest.raises(InputError, match="a back-off at the highest order"):

@@ -38,7 +38,12 @@ def one_of(*choices: str) -> Check:
 
 
 def option(
-    default: Any, help: str, check: Check | None = None, flags: tuple[str, ...] = (), **argparse: Any
+    default: Any,
+    help: str,
+    check: Check | None = None,
+    flags: tuple[str, ...] = (),
+    needs: str = "",
+    **argparse: Any,
 ) -> Any:
     """A dataclass field that is also a flag.
 
@@ -48,9 +53,10 @@ def option(
             is the negation, `--no-NAME`.
         check: What the value must satisfy.
         flags: The flag's names, where they differ from the field's.
+        needs: Name of the field without which this one has no effect, so that setting it is a mistake.
         argparse: More arguments for `ArgumentParser.add_argument`.
     """
-    metadata = {"help": help, "check": check, "flags": flags, "argparse": argparse}
+    metadata = {"help": help, "check": check, "flags": flags, "needs": needs, "argparse": argparse}
     return field(default=default, metadata=metadata)
 
 
@@ -77,6 +83,10 @@ class Options:
     def __post_init__(self) -> None:
         for entry in fields(self):
             check, value = entry.metadata.get("check"), getattr(self, entry.name)
+            needs = entry.metadata.get("needs")
+            if needs and value != entry.default and not getattr(self, needs):
+                switch = flag_names(type(self).__dataclass_fields__[needs])[0]
+                raise InputError(f"{shown(entry, value)}: has no effect without {switch}; add it")
             if check is None or value is None:
                 continue
             values = value if isinstance(value, tuple) else (value,)

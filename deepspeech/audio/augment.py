@@ -28,27 +28,32 @@ class AugmentConfig(Options):
 
     speed_volume_perturb: bool = option(False, "change the tempo (not the pitch) and gain of every utterance")
     tempo_range: tuple[float, float] = option(
-        (0.85, 1.15), "tempo factors of --speed-volume-perturb", TEMPO, nargs=2, metavar=("LOW", "HIGH")
+        (0.85, 1.15), "tempo factors", TEMPO, needs="speed_volume_perturb", nargs=2, metavar=("LOW", "HIGH")
     )
     gain_range: tuple[float, float] = option(
-        (-6.0, 8.0), "gains of --speed-volume-perturb in dB", LEVEL, nargs=2, metavar=("LOW", "HIGH")
+        (-6.0, 8.0), "gains in dB", LEVEL, needs="speed_volume_perturb", nargs=2, metavar=("LOW", "HIGH")
     )
     noise_dir: str | None = option(
         None, "folder of noise files to mix in, of any sample rate and length", metavar="DIR"
     )
-    noise_prob: float = option(0.4, "share of the utterances that get noise", PROBABILITY)
-    noise_min: float = option(0.0, "lowest RMS amplitude of noise, relative to the speech's", NOT_NEGATIVE)
-    noise_max: float = option(0.5, "highest RMS amplitude of noise, relative to the speech's", NOT_NEGATIVE)
+    noise_prob: float = option(0.4, "share of utterances with noise", PROBABILITY, needs="noise_dir")
+    noise_min: float = option(
+        0.0, "lowest RMS amplitude of noise relative to the speech's", NOT_NEGATIVE, needs="noise_dir"
+    )
+    noise_max: float = option(
+        0.5, "highest RMS amplitude of noise relative to the speech's", NOT_NEGATIVE, needs="noise_dir"
+    )
     noise_snr: tuple[float, float] | None = option(
         None,
         "signal-to-noise ratios in dB, instead of --noise-min and --noise-max",
         LEVEL,
+        needs="noise_dir",
         nargs=2,
         metavar=("LOW", "HIGH"),
     )
     rir_dir: str | None = option(None, "folder of room impulse responses for reverberation", metavar="DIR")
-    rir_prob: float = option(0.5, "share of the utterances that are reverberated", PROBABILITY)
-    telephone_prob: float = option(0.0, "share of the utterances reduced to telephone quality", PROBABILITY)
+    rir_prob: float = option(0.5, "share of utterances with reverberation", PROBABILITY, needs="rir_dir")
+    telephone_prob: float = option(0.0, "share of utterances in telephone quality", PROBABILITY)
     spec_augment: str | None = option(
         None,
         "mask and warp spectrograms by this policy: original (without a value), or LB, LD, SM or SS of the "
@@ -64,22 +69,8 @@ class AugmentConfig(Options):
         ranges["noise_min"] = (self.noise_min, self.noise_max)
         for name, limits in ranges.items():
             if limits and limits[0] > limits[1]:
-                raise self._fault(name, "the lower end is above the upper one; swap them")
-        for switch, names in AUGMENT_SWITCHES.items():
-            for name in names:
-                default = type(self).__dataclass_fields__[name].default
-                if not getattr(self, switch) and getattr(self, name) != default:
-                    raise self._fault(name, f"has no effect without --{switch.replace('_', '-')}; add it")
-
-    def _fault(self, name: str, words: str) -> InputError:
-        return InputError(f"{shown(type(self).__dataclass_fields__[name], getattr(self, name))}: {words}")
-
-
-AUGMENT_SWITCHES = {
-    "speed_volume_perturb": ("tempo_range", "gain_range"),
-    "noise_dir": ("noise_prob", "noise_min", "noise_max", "noise_snr"),
-    "rir_dir": ("rir_prob",),
-}
+                flag = shown(type(self).__dataclass_fields__[name], getattr(self, name))
+                raise InputError(f"{flag}: the lower end is above the upper one; swap them")
 
 
 MIN_RMS = 1e-6  # -120 dB of full scale; anything quieter is not scaled up

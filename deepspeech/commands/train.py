@@ -118,15 +118,12 @@ class MeasureConfig(Options):
 
     find_batch: bool = option(False, "find the largest --batch-seconds that fits into memory, and exit")
     memory_limit: float | None = option(
-        None, "memory of --find-batch in GiB (default: nine tenths of what is free)", POSITIVE, metavar="GIB"
+        None,
+        "memory of --find-batch in GiB (default: nine tenths of what is free)",
+        POSITIVE,
+        needs="find_batch",
+        metavar="GIB",
     )
     profile: int = option(
         0, "write a trace of N training steps and a summary, and exit", NOT_NEGATIVE, metavar="N"
     )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.memory_limit and not self.find_batch:
-            raise InputError(
-                f"--memory-limit {self.memory_limit}: has no effect without --find-batch; add it"
-            )

@@ -19,7 +19,7 @@ from deepspeech.audio.loading import stream_audio
 from deepspeech.decoding.decoder import Hypothesis, Partial
 from deepspeech.errors import InputError
 from deepspeech.inference.recognizer import Recognizer
-from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, flag_names, option
+from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
 from deepspeech.transcription.pipe import BLOCK, Encoding, read_pipe
 
 
@@ -31,18 +31,18 @@ class StreamConfig(Options):
         False, "transcribe one file as it comes, printing the text so far; - reads from a pipe"
     )
     sample_rate: int = option(
-        16000, "of raw samples from a pipe, in Hz; a WAV header gives its own", POSITIVE
+        16000,
+        "of raw samples from a pipe, in Hz; a WAV header gives its own",
+        POSITIVE,
+        needs="stream",
     )
-    channels: int = option(1, "of raw samples from a pipe, which are 16-bit, little-endian", POSITIVE)
-    real_time: bool = option(False, "read a file no faster than it was spoken")
-    end_silence: float = option(1.0, "seconds without speech that end an utterance; 0: never", NOT_NEGATIVE)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("sample_rate", "channels", "real_time", "end_silence"):
-            entry = type(self).__dataclass_fields__[name]
-            if not self.stream and getattr(self, name) != entry.default:
-                raise InputError(f"{flag_names(entry)[0]}: has no effect without --stream; add it")
+    channels: int = option(
+        1, "of raw samples from a pipe, which are 16-bit, little-endian", POSITIVE, needs="stream"
+    )
+    real_time: bool = option(False, "read a file no faster than it was spoken", needs="stream")
+    end_silence: float = option(
+        1.0, "seconds without speech that end an utterance; 0: never", NOT_NEGATIVE, needs="stream"
+    )
 
 
 Blocks = Iterator[tuple[np.ndarray, int]]  # waveforms (samples,) with their sample rates in Hz

@@ -85,13 +85,13 @@ def test_binary_models_are_the_same_models(folder, unit):
 def test_other_scripts_than_latin(folder):
     (folder / "labels.json").write_text('["_", "д", "а", " "]', encoding="utf-8")
     path = build(folder, "да да\nда\n", "--labels-path", str(folder / "labels.json"))
-    assert "да" in LanguageModel(path, Labels(["_", "д", "а", " "])).ids
+    assert LanguageModel(path, Labels(["_", "д", "а", " "])).spellings == {"да": [1, 2]}
 
 
 def test_transcripts_of_a_manifest(folder, corpus):
     out = folder / "manifest.arpa"
     build_lm.main([str(corpus.train), str(out)])
-    assert set(LanguageModel(str(out), Labels.load("labels.json")).ids) <= {"ONE", "TWO", "THREE", "FOUR"}
+    assert set(LanguageModel(str(out), Labels.load("labels.json")).spellings) <= {"ONE", "TWO", "THREE", "FOUR"}
 
 
 def test_wrong_texts(folder):

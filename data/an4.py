@@ -2,8 +2,8 @@
 """Prepare AN4 (CMU, 1991; 948 training and 130 test utterances, 50 minutes in all).
 
 Layout: an4_raw.bigendian.tar.gz or an4_sphere.tar.gz as CMU distributes them, with
-`an4/etc/an4_{train,test}.{fileids,transcription}` and `an4/wav/ID.{raw,sph}`. The validation
-set is made of speakers taken out of the training set; the test set has speakers of its own.
+`an4/etc/an4_{train,test}.{fileids,transcription}` and `an4/wav/ID.{raw,sph}`. Some speakers of the
+training set are held out for validation; the test set has other speakers.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ URL = "http://www.speech.cs.cmu.edu/databases/an4/an4_raw.bigendian.tar.gz"
 class An4Config(CorpusConfig):
     """AN4"""
 
-    target_dir: str = option("data/an4_dataset/", "folder for archives, audio and transcripts")
-    url: str = option(URL, "where to download the archive from")
-    val_fraction: float = option(0.1, "share of the training set to validate on; 0 for none", FRACTION)
-    seed: int = option(123456, "seed of the choice of validation speakers", NOT_NEGATIVE)
+    target_dir: str = option("data/an4_dataset/", "folder of archives, audio and transcripts")
+    url: str = option(URL, "address of the archive")
+    val_fraction: float = option(0.1, "share of the training set to hold out for validation", FRACTION)
+    seed: int = option(123456, "seed that chooses the validation speakers", NOT_NEGATIVE)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -51,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def recordings(root: Path) -> Iterator[Recording]:
-    """The utterances, as `an4_clstk/SPEAKER/NAME` and `<s> TEXT </s> (NAME)` tell them."""
+    """The utterances: lines `an4_clstk/SPEAKER/NAME` and `<s> TEXT </s> (NAME)`."""
     for part in ("train", "test"):
         names = read_lines(root / "etc" / f"an4_{part}.fileids", "AN4")
         texts = read_lines(root / "etc" / f"an4_{part}.transcription", "AN4")

@@ -2,10 +2,9 @@
 """Prepare Common Voice (Ardila et al., 2020), scripted speech in any language.
 
 Layout: the archive of a language since Corpus 5 (2020), `cv-corpus-N-DATE/LANGUAGE/` with
-`{train,dev,test}.tsv` and `clips/*.mp3`. Its publisher wants you to agree to the terms, so
-there is no fixed address: get the archive from https://commonvoice.mozilla.org and give
-`--archive`, or the link that the page shows as `--url`. For languages other than English
-give `--labels-path` with their characters.
+`{train,dev,test}.tsv` and `clips/*.mp3`. Downloading requires consent to the terms, so there is no
+fixed address: download the archive from https://commonvoice.mozilla.org and pass it as `--archive`, or
+pass the link on that page as `--url`. Languages other than English need `--labels-path`.
 """
 
 from __future__ import annotations
@@ -33,14 +32,14 @@ from deepspeech.options import option
 class CommonVoiceConfig(CorpusConfig):
     """Common Voice"""
 
-    target_dir: str = option("data/common_voice_dataset/", "folder for archives, audio and transcripts")
-    url: str | None = option(None, "where to download the archive from")
+    target_dir: str = option("data/common_voice_dataset/", "folder of archives, audio and transcripts")
+    url: str | None = option(None, "address of the archive")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = cli.parse(argv, __doc__, CommonVoiceConfig).make(CommonVoiceConfig)
     if not config.archive and not config.url:
-        raise InputError("get the archive from https://commonvoice.mozilla.org and give --archive, or --url")
+        raise InputError("pass --archive or --url: see https://commonvoice.mozilla.org")
     (folder,) = obtain(config, [Archive(config.url or "")])
     write_manifests(config, "common_voice", prepare(config, recordings(folder)))
 

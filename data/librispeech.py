@@ -3,7 +3,7 @@
 
 Layout: the archives of https://www.openslr.org/12, with
 `LibriSpeech/SUBSET/SPEAKER/CHAPTER/SPEAKER-CHAPTER.trans.txt` and FLAC files beside it.
-The FLAC files are used as they are.
+The FLAC files are used in place.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ MD5 = {  # openslr.org/resources/12/md5sum.txt
 class LibriSpeechConfig(CorpusConfig):
     """LibriSpeech"""
 
-    target_dir: str = option("data/librispeech_dataset/", "folder for archives, audio and transcripts")
-    url: str = option(URL, "folder on the web to download the archives from")
-    subsets: tuple[str, ...] = option(tuple(MD5), "which parts to use", one_of(*MD5), nargs="+")
+    target_dir: str = option("data/librispeech_dataset/", "folder of archives, audio and transcripts")
+    url: str = option(URL, "address of the folder of archives")
+    subsets: tuple[str, ...] = option(tuple(MD5), "parts of the corpus", one_of(*MD5), nargs="+")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def recordings(root: Path) -> Iterator[Recording]:
-    """The utterances of an archive, as `NAME TEXT` lines tell them."""
+    """The utterances of an archive: lines `NAME TEXT`."""
     for listing in sorted(root.glob("*/*/*/*.trans.txt")):
         subset, speaker = listing.parts[-4:-2]
         for line in read_lines(listing, "LibriSpeech"):
@@ -67,7 +67,7 @@ def recordings(root: Path) -> Iterator[Recording]:
 
 
 def split_of(subset: str) -> str:
-    """All training parts go together, and both dev sets; the test sets stay two."""
+    """All training parts form one split, and so do both dev sets; the test sets stay apart."""
     kind = subset.partition("-")[0]
     return {"train": "train", "dev": "val"}.get(kind, subset.replace("-", "_"))
 

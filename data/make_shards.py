@@ -1,44 +1,49 @@
 #!/usr/bin/env python3
 """Pack the utterances of a manifest CSV into tar shards, for corpora too large for loose files.
 
-Train on them with --train-manifest 'DIR/NAME-{000..099}.tar' (in quotes, or the shell takes
-it apart) or 'DIR/NAME-*.tar'.
+Train on them with --train-manifest 'DIR/NAME-{000..099}.tar' or 'DIR/NAME-*.tar', in quotes to keep the shell
+from expanding the pattern.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 
-from deepspeech import cli
+from deepspeech import cli, log
 from deepspeech.data.manifest import read_manifest
 from deepspeech.data.parallel import report_faults
 from deepspeech.data.shards import write_shards
-from deepspeech.errors import InputError
+from deepspeech.options import POSITIVE, Options, option
+
+EXAMPLES = "data/make_shards.py train.csv --output-dir shards/ --name train"
+
+
+@dataclass(frozen=True)
+class ShardConfig(Options):
+    """Shards"""
+
+    output_dir: str = option("", "folder of the shards", required=True, metavar="DIR")
+    name: str = option("shards", "prefix of their names")
+    shard_megabytes: float = option(1000.0, "maximum size of a shard", POSITIVE)
+    shard_utterances: int = option(10_000, "maximum number of utterances in a shard", POSITIVE)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    arguments = parser().parse_args(argv)
-    if arguments.shard_megabytes <= 0 or arguments.shard_utterances <= 0:
-        raise InputError("--shard-megabytes and --shard-utterances must be positive")
-    utterances, faults = read_manifest(arguments.manifest)
-    report_faults(arguments.manifest, faults)
-    pattern = os.path.join(arguments.output_dir, f"{arguments.name}-%03d.tar")
-    written = write_shards(utterances, pattern, arguments.shard_megabytes * 1e6, arguments.shard_utterances)
-    print(f"{len(utterances)} utterances in {len(written)} shards, {written[0]} to {written[-1]}")
-
-
-def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("manifest", metavar="CSV", help="manifest to pack")
-    parser.add_argument("--output-dir", required=True, metavar="DIR", help="folder for the shards")
-    parser.add_argument("--name", default="shards", help="begin of their names (default: shards)")
-    parser.add_argument("--shard-megabytes", type=float, default=1000, help="size of a shard (default: 1000)")
-    parser.add_argument(
-        "--shard-utterances", type=int, default=10_000, help="most utterances in a shard (default: 10000)"
+    arguments = cli.parse(
+        argv,
+        __doc__,
+        ShardConfig,
+        extend=lambda parser: parser.add_argument("manifest", metavar="CSV", help="manifest to pack"),
+        examples=EXAMPLES,
     )
-    return parser
+    config, manifest = arguments.make(ShardConfig), arguments.values["manifest"]
+    utterances, faults = read_manifest(manifest)
+    report_faults(manifest, faults)
+    pattern = os.path.join(config.output_dir, f"{config.name}-%03d.tar")
+    written = write_shards(utterances, pattern, config.shard_megabytes * 1e6, config.shard_utterances)
+    log.info(f"{len(utterances)} utterances in {len(written)} shards, {written[0]} to {written[-1]}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,12 @@
 #!/usr/bin/env python3
 """Make a small corpus of synthetic speech: spelled letters, digits, dates and short commands.
 
-espeak-ng speaks it, so neither a network nor a download is needed. Test and validation
-sentences are spoken by voices, and say things, that training never hears.
+espeak-ng synthesises it, without a download. The voices and sentences of the test and validation sets do not
+occur in the training set.
 """
 
 from __future__ import annotations
 
-import argparse
 import ctypes
 import importlib.util
 import itertools
@@ -24,15 +23,17 @@ import soxr
 from tqdm import tqdm
 
 from deepspeech import cli
-from deepspeech.data.manifest import Utterance, write_manifest
+from deepspeech.corpora.manifest_tools import write
+from deepspeech.data.manifest import Utterance
 from deepspeech.errors import InputError
+from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
 
 SAMPLE_RATE = 16000  # Hz
 DEFAULT_SIZES = {"train": 4500, "val": 100, "test": 200}
 SPLITS = tuple(DEFAULT_SIZES)
 
-# A voice is an accent and a timbre of espeak-ng. No timbre is in two splits, and none that only
-# differs from another by its number. Training has random timbres beside those of espeak-ng.
+# A voice is an accent and a timbre of espeak-ng. Timbres that differ only by a number are in the same split.
+# The training set has random timbres in addition.
 ACCENTS = ("en", "en-029", "en-us", "en-us-nyc", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-rp")
 RANDOM_TIMBRES = tuple(f"random{number}" for number in range(450))
 TIMBRES = {
@@ -48,6 +49,20 @@ TIMBRES = {
     "test": "Storm anika benjamin boris linda max victor zac".split(),
 }
 
+EXAMPLES = "data/synthetic.py --train 1000 --val 50 --test 100"
+
+
+@dataclass(frozen=True)
+class SyntheticConfig(Options):
+    """Corpus"""
+
+    target_dir: str = option("data/synthetic", "folder of the corpus", metavar="DIR")
+    train: int = option(DEFAULT_SIZES["train"], "utterances of the training set", POSITIVE)
+    val: int = option(DEFAULT_SIZES["val"], "utterances of the validation set", POSITIVE)
+    test: int = option(DEFAULT_SIZES["test"], "utterances of the test set", POSITIVE)
+    seed: int = option(0, "seed of sentences and voices", NOT_NEGATIVE)
+
+
 LETTERS = tuple("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 DIGITS = tuple("ZERO ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE".split())
 MONTHS = tuple(
@@ -59,16 +74,16 @@ DAYS = (*UNITS, "TWENTY", *(f"TWENTY {unit}" for unit in UNITS), "THIRTY", "THIR
 
 @dataclass(frozen=True)
 class Line:
-    """What one voice says once."""
+    """One utterance."""
 
     name: str  # "train_0017"
     voice: str  # "en-us+f3"
     text: str
     speed: int  # words a minute
     pitch: int  # 0 to 99, about the pitch of the voice
-    pause: int  # between words, about 10 ms
-    level: float  # of the speech, dB of full scale
-    noise: float  # of the background hiss, dB of the speech
+    pause: int  # between words, in units of about 10 ms
+    level: float  # RMS of the speech, dBFS
+    noise: float  # RMS of white noise, dB relative to the speech
     seed: int
 
     @property
@@ -86,7 +101,7 @@ def sentence(rng: np.random.Generator) -> str:
         lambda: some(DIGITS, 3, 6),
         lambda: some(LETTERS, 3, 5),
         lambda: f"{some(MONTHS)} {some(DAYS)}",
-        lambda: f"{some(MONTHS)} {some(DAYS)}",  # twice: the months are many
+        lambda: f"{some(MONTHS)} {some(DAYS)}",  # twice: there are many months
         lambda: f"{some(('ENTER', 'ERASE', 'REPEAT'))} {some(LETTERS + DIGITS, 2, 4)}",
         lambda: f"{some(('START', 'STOP'))} {some(LETTERS)} {some(DIGITS, 1, 3)}",
         lambda: f"TURN {some(('LEFT', 'RIGHT'))} {some(DIGITS, 1, 3)}",
@@ -95,7 +110,7 @@ def sentence(rng: np.random.Generator) -> str:
 
 
 def plan(sizes: dict[str, int], seed: int) -> dict[str, list[Line]]:
-    """Choose who says what, for each split; what is tested and validated is never trained.
+    """Choose voices and sentences for each split, without overlap.
 
     Args:
         sizes: Utterances in each split.
@@ -129,7 +144,7 @@ def plan(sizes: dict[str, int], seed: int) -> dict[str, list[Line]]:
 
 
 def random_timbre(rng: np.random.Generator) -> str:
-    """A voice file of espeak-ng (its docs/voices.md): a throat of random size, built at random."""
+    """A voice file of espeak-ng (see its docs/voices.md): a vocal tract of random size and shape."""
 
     def some(low: float, high: float, count: int = 1) -> str:
         return " ".join(f"{value:.0f}" for value in rng.uniform(low, high, count))
@@ -156,7 +171,7 @@ def random_timbre(rng: np.random.Generator) -> str:
 
 
 def link_data(folder: Path, timbre: str) -> None:
-    """Make a folder of espeak-ng's data with one timbre: it can only count 349 voices."""
+    """Make a folder of espeak-ng's data with one timbre: it supports at most 349 voices."""
     import espeakng_loader
 
     data, voice = Path(espeakng_loader.get_data_path()), Path("voices", "!v", timbre)
@@ -172,13 +187,13 @@ def link_data(folder: Path, timbre: str) -> None:
 
 
 class Synthesiser:
-    """espeak-ng, loaded into this process; its interface is that of `espeak-ng/speak_lib.h`.
+    """espeak-ng, loaded into this process; the interface is `espeak-ng/speak_lib.h`.
 
     Args:
-        data: Folder of its data, see `link_data`.
+        data: Folder made by `link_data`.
 
     Raises:
-        InputError: The library does not find its data.
+        InputError: The library cannot load its data.
     """
 
     SYNCHRONOUS, DONT_EXIT, UTF8 = 2, 0x8000, 1
@@ -194,14 +209,14 @@ class Synthesiser:
             raise InputError(f"{data}: espeak-ng cannot read its data; install it into a shorter path")
         self.chunks: list[np.ndarray] = []
         kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
-        self.callback = kind(self._receive)  # the library calls it as long as this object lives
+        self.callback = kind(self._receive)  # must live as long as the library may call it
         self.library.espeak_SetSynthCallback(self.callback)
         self.library.espeak_ng_SetRandSeed(ctypes.c_long(1))
 
     def _receive(self, samples: ctypes._Pointer, count: int, events: int) -> int:
         if samples and count:
             self.chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
-        return 0  # go on
+        return 0  # continue
 
     def speak(self, text: str, voice: str, speed: int, pitch: int, pause: int) -> np.ndarray:
         """The waveform (samples,) at `rate`, float32, full scale is 1.
@@ -214,7 +229,7 @@ class Synthesiser:
         self.library.espeak_SetParameter(self.SPEED, speed, 0)
         self.library.espeak_SetParameter(self.PITCH, pitch, 0)
         self.library.espeak_SetParameter(self.PAUSE, pause, 0)
-        # "A" alone would be read as the article.
+        # "A" alone would be spoken as the article
         words = ["eh" if word == "A" else word.lower() for word in text.split()]
         data = " ".join(words).encode()
         self.chunks.clear()
@@ -223,7 +238,7 @@ class Synthesiser:
 
 
 def record(lines: Sequence[Line], folder: Path) -> list[Utterance]:
-    """Write the wav and txt files of all that one timbre says."""
+    """Write the wav and txt files of one timbre."""
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch, "espeak-ng-data")
         link_data(data, lines[0].timbre)
@@ -252,7 +267,7 @@ def make_corpus(folder: Path, lines: dict[str, list[Line]]) -> None:
         InputError: espeak-ng is missing, or a file cannot be written.
     """
     if not importlib.util.find_spec("espeakng_loader"):
-        raise InputError("no speech synthesiser; install it with `pip install espeakng-loader`")
+        raise InputError("no speech synthesiser; run `pip install espeakng-loader`")
     try:
         for name in ("wav", "txt"):
             (folder / name).mkdir(parents=True, exist_ok=True)
@@ -260,47 +275,37 @@ def make_corpus(folder: Path, lines: dict[str, list[Line]]) -> None:
         utterances.sort(key=lambda utterance: (utterance.duration, utterance.audio_path))
         for split in lines:
             rows = [each for each in utterances if Path(each.audio_path).name.startswith(split)]
-            manifest = folder / f"{split}_manifest.csv"
-            write_manifest(manifest, rows)
-            print(f"{manifest}: {len(rows)} utterances, {sum(row.duration for row in rows) / 60:.1f} minutes")
+            write(folder / f"{split}_manifest.csv", rows)
     except (OSError, soundfile.SoundFileError) as error:
         raise InputError(
-            f"{folder}: the corpus cannot be written: {error}; mend it or change --target-dir"
+            f"{folder}: the corpus cannot be written: {error}; fix it or change --target-dir"
         ) from None
 
 
 def record_all(lines: dict[str, list[Line]], folder: Path) -> list[Utterance]:
-    """Let all timbres speak, on all cores.
+    """Synthesise all lines, on all cores.
 
-    espeak-ng is not thread safe, and what it says depends a little on what it said before. So
-    every timbre gets a process of its own, and the same lines always give the same files.
+    espeak-ng is not thread safe, and its output depends slightly on what it spoke before. With a process
+    for every timbre the same lines always give the same files.
     """
-    speakers: dict[str, list[Line]] = {}
+    timbres: dict[str, list[Line]] = {}
     for line in itertools.chain(*lines.values()):
-        speakers.setdefault(line.timbre, []).append(line)
+        timbres.setdefault(line.timbre, []).append(line)
     utterances = []
     with (
         multiprocessing.get_context("fork").Pool(maxtasksperchild=1) as pool,
         tqdm(total=sum(map(len, lines.values())), desc="Speaking", unit="utterance") as bar,
     ):
-        for spoken in pool.imap_unordered(partial(record, folder=folder), speakers.values()):
+        for spoken in pool.imap_unordered(partial(record, folder=folder), timbres.values()):
             utterances += spoken
             bar.update(len(spoken))
     return utterances
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--target-dir", type=Path, default=Path("data/synthetic"), help="where to put it")
-    for split, size in DEFAULT_SIZES.items():
-        parser.add_argument(f"--{split}", type=int, default=size, metavar="N", help="number of utterances")
-    parser.add_argument("--seed", type=int, default=0, help="seed of sentences and voices")
-    arguments = parser.parse_args(argv)
-    sizes = {split: getattr(arguments, split) for split in SPLITS}
-    for split, size in sizes.items():
-        if size < 1:
-            raise InputError(f"--{split} {size}: must be positive")
-    make_corpus(arguments.target_dir, plan(sizes, arguments.seed))
+    config = cli.parse(argv, __doc__, SyntheticConfig, examples=EXAMPLES).make(SyntheticConfig)
+    sizes = {split: getattr(config, split) for split in SPLITS}
+    make_corpus(Path(config.target_dir), plan(sizes, config.seed))
     return 0
 
 

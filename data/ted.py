@@ -3,7 +3,7 @@
 
 Layout of release 3, https://www.openslr.org/51: `data/{sph,stm}` to train on, and
 `legacy/{dev,test}/{sph,stm}`; of release 2, https://www.openslr.org/19:
-`{train,dev,test}/{sph,stm}`. A talk is a SPHERE file; its STM file gives the segments.
+`{train,dev,test}/{sph,stm}`. A talk is a SPHERE file; its STM file lists the segments.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from deepspeech import cli
+from deepspeech import cli, log
 from deepspeech.corpora.prepare import (
     Archive,
     CorpusConfig,
@@ -26,7 +26,7 @@ from deepspeech.corpora.prepare import (
 from deepspeech.errors import InputError
 from deepspeech.options import one_of, option
 
-RELEASES = {  # the checksums are those torchaudio 2.11 holds
+RELEASES = {  # checksums as in torchaudio 2.11
     "2": Archive(
         "https://www.openslr.org/resources/19/TEDLIUM_release2.tar.gz",
         "sha256:93281b5fcaaae5c88671c9d000b443cb3c7ea3499ad12010b3934ca41a7b9c58",
@@ -38,17 +38,17 @@ RELEASES = {  # the checksums are those torchaudio 2.11 holds
 }
 FOLDERS = {"train": ("train", "data"), "val": ("dev", "legacy/dev"), "test": ("test", "legacy/test")}
 MARKS = re.compile(r"<[^>]*>|\{[^}]*\}|\[[^\]]*\]|\(\d+\)")  # noises, unknown words, pronunciations
-CLITICS = re.compile(r"\s+(?='(?:s|m|d|t|ll|re|ve)\b)")  # "it 's" is written apart
+CLITICS = re.compile(r"\s+(?='(?:s|m|d|t|ll|re|ve)\b)")  # as in "it 's"
 
 
 @dataclass(frozen=True)
 class TedConfig(CorpusConfig):
     """TED-LIUM"""
 
-    target_dir: str = option("data/ted_dataset/", "folder for archives, audio and transcripts")
-    release: str = option("3", "release of the corpus: 2 or 3", one_of(*RELEASES))
-    url: str | None = option(None, "another place to download the archive from")
-    drop_unknown: bool = option(False, "leave out segments in which a word is not transcribed (<unk>)")
+    target_dir: str = option("data/ted_dataset/", "folder of archives, audio and transcripts")
+    release: str = option("3", "release of the corpus", one_of(*RELEASES))
+    url: str | None = option(None, "another address of the archive")
+    drop_unknown: bool = option(False, "leave out segments with words that are not transcribed (<unk>)")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -58,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def recordings(folder: Path, drop_unknown: bool) -> Iterator[Recording]:
-    """The segments of all talks; a talk of the dev or test set is not trained on."""
+    """The segments of all talks; talks of the dev and test sets are kept out of the training set."""
     held_out, dropped = set(), 0
     for part in ("test", "val", "train"):
         listings = [path for each in FOLDERS[part] for path in sorted(folder.glob(f"*/{each}/stm/*.stm"))]
@@ -75,7 +75,7 @@ def recordings(folder: Path, drop_unknown: bool) -> Iterator[Recording]:
                     else:
                         yield segment
     if dropped:
-        print(f"{dropped} segments are left out: a word is not transcribed")
+        log.warning(f"{dropped} segments are left out: they have words that are not transcribed")
 
 
 def parse(line: str, part: str, listing: Path) -> Recording | None:

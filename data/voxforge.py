@@ -2,8 +2,8 @@
 """Prepare VoxForge (English, about 6,000 contributions, 130 hours, 10 GB).
 
 Layout: the contributions under `Audio/Main/16kHz_16bit/` of the repository, each an archive
-`SPEAKER-DATE-ID.tgz` with `etc/PROMPTS` and `wav/` or `flac/`. The audio is used as it is.
-The corpus has no test set: speakers are taken out of it to validate on.
+`SPEAKER-DATE-ID.tgz` with `etc/PROMPTS` and `wav/` or `flac/`. The audio is used in place. The corpus has
+no test set; some speakers are held out for validation.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ URL = "http://www.repository.voxforge1.org/downloads/SpeechCorpus/Trunk/Audio/Ma
 class VoxForgeConfig(CorpusConfig):
     """VoxForge"""
 
-    target_dir: str = option("data/voxforge_dataset/", "folder for archives, audio and transcripts")
-    url: str = option(URL, "web page that lists the archives")
-    val_fraction: float = option(0.05, "share of the utterances to validate on; 0 for none", FRACTION)
-    seed: int = option(123456, "seed of the choice of validation speakers", NOT_NEGATIVE)
+    target_dir: str = option("data/voxforge_dataset/", "folder of archives, audio and transcripts")
+    url: str = option(URL, "page that links to the archives")
+    val_fraction: float = option(0.05, "share of the utterances to hold out for validation", FRACTION)
+    seed: int = option(123456, "seed that chooses the validation speakers", NOT_NEGATIVE)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     config = cli.parse(argv, __doc__, VoxForgeConfig).make(VoxForgeConfig)
-    folders = obtain(config, [] if config.archive else listed(config))
+    folders = obtain(config, [] if config.archive else linked(config))
     splits = prepare(config, (each for folder in folders for each in recordings(folder)))
     if config.val_fraction:
         shares = (1 - config.val_fraction, config.val_fraction)
@@ -53,17 +53,17 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_manifests(config, "voxforge", splits)
 
 
-def listed(config: VoxForgeConfig) -> list[Archive]:
+def linked(config: VoxForgeConfig) -> list[Archive]:
     """The archives that the web page links to."""
     page = download.download(config.url, config.target / "archives" / "index.html")
     names = re.findall(r'href="([^"]+\.tgz)"', page.read_text(encoding="utf-8", errors="replace"))
     if not names:
-        raise InputError(f"{config.url}: lists no .tgz archives; give another --url, or --archive")
+        raise InputError(f"{config.url}: links to no .tgz archives; pass another --url, or --archive")
     return [Archive(urljoin(config.url, name)) for name in sorted(set(names))]
 
 
 def recordings(folder: Path) -> Iterator[Recording]:
-    """The utterances of one contribution, as lines `.../NAME TEXT` tell them."""
+    """The utterances of one contribution: lines `.../NAME TEXT`."""
     for listing in sorted(folder.glob("*/etc/PROMPTS")):
         contribution = listing.parents[1]
         for line in read_lines(listing, "VoxForge"):
@@ -75,7 +75,7 @@ def recordings(folder: Path) -> Iterator[Recording]:
 
 
 def speaker(utterance: Utterance) -> str:
-    """`.../SPEAKER-DATE-ID/NAME.txt` -> SPEAKER; all anonymous ones count as one."""
+    """`.../SPEAKER-DATE-ID/NAME.txt` -> SPEAKER; anonymous contributions count as one speaker."""
     return Path(utterance.transcript_path).parent.name.partition("-")[0]
 
 

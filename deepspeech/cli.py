@@ -90,7 +90,7 @@ def _add_flag(section: argparse._ArgumentGroup, entry: Field[Any], kind: Any) ->
         section.add_argument(*flag_names(entry), dest=entry.name, action=action, help=help)
         return
     value_type, check = _value_type(kind), metadata["check"]
-    if default not in (None, ()):
+    if default not in (None, (), ""):
         text = " ".join(map(str, default)) if isinstance(default, tuple) else default
         help += f" (default: {text})"
     metavar = value_type.__name__.upper() if value_type is not str else "TEXT"

@@ -1,1 +1,1 @@
-"""Public corpora, and tools for manifests."""
+"""Prepare public corpora; build, change and verify manifests."""

@@ -1,12 +1,11 @@
-"""Get archives from the network and out of their wrapping, safely and never twice."""
+"""Download and extract archives; resumable, path-safe, idempotent."""
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import http.client
-import os
+import re
 import shutil
 import tarfile
 import threading
@@ -14,114 +13,111 @@ import time
 import urllib.error
 import urllib.request
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from tqdm import tqdm
 
 from deepspeech.errors import InputError
 
-PIECE = 1 << 20  # bytes
-TIMEOUT = 60  # seconds without an answer
-ATTEMPTS = 6  # in a row that bring nothing, before giving up
+CHUNK = 1 << 20  # bytes
+TIMEOUT = 60  # seconds
+ATTEMPTS = 6  # in a row without new data, before giving up
 HEADERS = {"User-Agent": "deepspeech"}
-OUR_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}  # no fault of the network
+LOCAL_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS}  # trying again is no use
 
 
 def download(
     url: str, path: str | Path, checksum: str | None = None, stop: threading.Event | None = None
 ) -> Path:
-    """Get a file; does nothing if it is there.
+    """Download a file, unless it exists.
 
-    A connection that breaks is taken up again where it broke (HTTP ranges), also by a later
-    run: what has come so far is kept in `PATH.part`.
+    A broken connection is resumed with an HTTP range, also by a later run: `PATH.part` holds the data so far.
 
     Args:
-        url: Where from, http or https.
-        path: Where to.
-        checksum: What its publisher says, e.g. "md5:2a93...".
-        stop: Ends the download when it is set.
+        url: http or https.
+        path: The file to write.
+        checksum: As published, for example "md5:2a93...".
+        stop: Setting it cancels the download.
 
     Raises:
-        InputError: The server refuses, does not answer, or sends something else; or the file
-            cannot be written.
+        InputError: The server refuses or does not answer, the checksum is wrong, or the disk is not writable.
     """
     path = Path(path)
     if path.exists():
         return path
-    _make(path.parent)
+    _make_folder(path.parent)
     part = path.with_name(path.name + ".part")
-    fruitless = 0
+    failures = 0
     with tqdm(desc=path.name, unit="B", unit_scale=True, leave=False) as bar:
         while True:
-            before = part.stat().st_size if part.exists() else 0
-            reason = "the connection breaks"
+            before, reason = _size(part), "the connection breaks"
             try:
                 if _fetch(url, part, bar, stop or threading.Event()):
                     break
             except (OSError, http.client.HTTPException) as error:
-                reason = _refusal(url, error)
-            fruitless = 0 if part.exists() and part.stat().st_size > before else fruitless + 1
-            if fruitless == ATTEMPTS:
-                raise InputError(f"{url}: cannot download: {reason}; run again to go on, or give --archive")
-            if fruitless:
-                time.sleep(2 ** (fruitless - 1))
+                reason = _temporary_reason(url, error)
+            failures = 0 if _size(part) > before else failures + 1
+            if failures == ATTEMPTS:
+                raise InputError(f"{url}: cannot download: {reason}; run again to resume, or pass --archive")
+            if failures:
+                time.sleep(2 ** (failures - 1))
     if checksum and _checksum(part, checksum) != checksum:
         part.unlink()
-        raise InputError(f"{url}: the file is not {checksum}, as published; run again, or give --archive")
+        raise InputError(f"{url}: not {checksum}, as published; run again, or pass --archive")
     return part.rename(path)
 
 
-def _refusal(url: str, error: Exception) -> str:
-    """Why a request failed, if it may succeed the next time.
+def _temporary_reason(url: str, error: Exception) -> str:
+    """Why a request failed that may succeed when repeated.
 
     Raises:
-        InputError: It will not: the server knows no such file, or does not give it.
+        InputError: It cannot succeed.
     """
     if isinstance(error, urllib.error.HTTPError):
+        reason = f"{error.code} {error.reason}"
         if error.code < 500 and error.code not in (408, 429):
-            raise InputError(
-                f"{url}: cannot download: {error.code} {error.reason}; give another --url or an --archive"
-            ) from None
-        return f"{error.code} {error.reason}"
-    if getattr(error, "errno", None) in OUR_DISK:
-        raise InputError(f"{url}: cannot write what it sends: {error}; make room or choose another folder")
+            raise InputError(f"{url}: cannot download: {reason}; pass --url or --archive") from None
+        return reason
+    if getattr(error, "errno", None) in LOCAL_ERRORS:
+        raise InputError(f"{url}: cannot write the file: {error}; free space or choose another folder")
     return str(getattr(error, "reason", error)) or type(error).__name__
 
 
-def _make(folder: Path) -> None:
+def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{folder}: cannot make the folder: {error.strerror}; choose another one") from None
 
 
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
 def _fetch(url: str, part: Path, bar: tqdm, stop: threading.Event) -> bool:
-    """Add to `part` what one connection brings; whether the file is whole."""
-    have = part.stat().st_size if part.exists() else 0
+    """Append what one connection brings to `part`; returns whether the file is complete."""
+    have = _size(part)
     request = urllib.request.Request(url, headers=HEADERS | ({"Range": f"bytes={have}-"} if have else {}))  # noqa: S310
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
     except urllib.error.HTTPError as error:
-        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-            total = (error.headers.get("Content-Range") or "").rpartition("/")[2]
-            if total == str(have):
-                return True
-            part.unlink()  # not the beginning of this file
-            return False
-        raise
+        if error.code != http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+            raise
+        complete = (error.headers.get("Content-Range") or "").rpartition("/")[2] == str(have)
+        if not complete:
+            part.unlink()  # of another file
+        return complete
     with response:
         resumed = response.status == http.HTTPStatus.PARTIAL_CONTENT
-        size = response.headers.get("Content-Length")
-        start = have if resumed else 0
+        start, size = have if resumed else 0, response.headers.get("Content-Length")
         bar.total, bar.n = (None if size is None else start + int(size)), start
         with open(part, "ab" if resumed else "wb") as file:
-            while data := response.read(PIECE):
+            while data := response.read(CHUNK):
                 if stop.is_set():
-                    raise InputError(f"{url}: stopped; run again to go on")
+                    raise InputError(f"{url}: stopped; run again to resume")
                 file.write(data)
                 bar.update(len(data))
-    return size is None or part.stat().st_size == start + int(size)
+    return size is None or _size(part) == start + int(size)
 
 
 def _checksum(path: Path, like: str) -> str:
@@ -131,12 +127,12 @@ def _checksum(path: Path, like: str) -> str:
 
 
 def extract(archive: str | Path, folder: str | Path) -> Path:
-    """Unpack a tar or zip archive into a folder of its own; does nothing if that is there.
+    """Extract a tar or zip archive into a folder of its own, unless that exists.
 
-    The folder appears only when all of the archive is in it.
+    The folder appears only when it is complete.
 
     Raises:
-        InputError: It is no archive, is damaged, or has members that would land elsewhere.
+        InputError: It is no archive, is damaged, or has members that would land outside the folder.
     """
     archive, folder = Path(archive), Path(folder)
     if folder.exists():
@@ -145,12 +141,11 @@ def extract(archive: str | Path, folder: str | Path) -> Path:
         raise InputError(f"{archive}: no such archive; correct the path")
     partial = folder.with_name(folder.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
-    _make(partial)
+    _make_folder(partial)
     try:
-        for _ in tqdm(_unpack(archive, partial), f"Extracting {archive.name}", unit="file", leave=False):
-            pass
+        (_extract_zip if zipfile.is_zipfile(archive) else _extract_tar)(archive, partial)
         return partial.rename(folder)
-    except (tarfile.FilterError, _Escape) as error:
+    except (tarfile.FilterError, _OutsideError) as error:
         raise InputError(f"{archive}: refused, it is not safe: {error}; get it from its publisher") from None
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
         reason = str(error).partition("\n")[0].rstrip(":")
@@ -159,31 +154,30 @@ def extract(archive: str | Path, folder: str | Path) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-class _Escape(Exception):
-    """A member of a zip archive names a place outside the folder."""
+class _OutsideError(Exception):
+    """A member of an archive would be extracted outside the folder."""
+
+    def __str__(self) -> str:
+        return f"{self.args[0]!r} would be extracted outside the folder"
 
 
-def _unpack(archive: Path, folder: Path) -> Iterator[None]:
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as package:
-            for name in package.namelist():
-                # zipfile would drop the ".." without a word
-                paths = PurePosixPath(name), PureWindowsPath(name)
-                if any(path.is_absolute() or path.drive or ".." in path.parts for path in paths):
-                    raise _Escape(f"{name!r} would be extracted outside the folder")
-                yield package.extract(name, folder) and None
-        return
+def _extract_zip(archive: Path, folder: Path) -> None:
+    with zipfile.ZipFile(archive) as package:
+        for name in tqdm(package.namelist(), f"Extracting {archive.name}", unit="file", leave=False):
+            paths = PurePosixPath(name), PureWindowsPath(name)
+            if any(path.is_absolute() or path.drive or ".." in path.parts for path in paths):
+                raise _OutsideError(name)  # zipfile would silently drop the ".."
+            package.extract(name, folder)
+
+
+def _extract_tar(archive: Path, folder: Path) -> None:
     with tarfile.open(archive) as package:
-        for member in package:
+        for member in tqdm(package, f"Extracting {archive.name}", unit="file", leave=False):
             if PurePosixPath(member.name).is_absolute():
-                raise _Escape(f"{member.name!r} would be extracted outside the folder")
-            yield package.extract(member, folder, filter="data")
+                raise _OutsideError(member.name)
+            package.extract(member, folder, filter="data")  # refuses the other ways out
 
 
 def stem(archive: str | Path) -> str:
-    """The name of an archive without its folder and endings."""
-    name = os.path.basename(archive)
-    with contextlib.suppress(StopIteration):
-        ending = next(each for each in (".tar.gz", ".tar.bz2", ".tgz", ".tar", ".zip") if name.endswith(each))
-        return name.removesuffix(ending)
-    return name
+    """The name of an archive without its folder and suffixes."""
+    return re.sub(r"\.(tar\.gz|tar\.bz2|tgz|tar|zip)$", "", Path(archive).name)

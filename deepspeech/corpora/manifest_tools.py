@@ -1,41 +1,52 @@
-"""Build, merge, prune, split manifests."""
+"""Build, merge, filter, split and write manifests."""
 
 from __future__ import annotations
 
 import math
 import os
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from deepspeech import log
 from deepspeech.audio import loading
 from deepspeech.audio.loading import AUDIO_SUFFIXES, find_audio
-from deepspeech.data.manifest import Utterance, read_manifest
+from deepspeech.data.manifest import Utterance, read_manifest, write_manifest
 from deepspeech.data.parallel import map_checked, report_faults
 from deepspeech.errors import InputError
+from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
+
+
+@dataclass(frozen=True)
+class ManifestConfig(Options):
+    """Manifest"""
+
+    output_path: str = option("", "manifest to write", required=True, metavar="CSV")
+    min_duration: float = option(0.0, "leave out shorter utterances, in seconds", NOT_NEGATIVE)
+    max_duration: float | None = option(None, "leave out longer utterances, in seconds", POSITIVE)
+    skip_faulty: bool = option(False, "skip faulty files or rows instead of stopping")
 
 
 def build(folder: str | Path, skip_faulty: bool = False) -> list[Utterance]:
     """Find the audio files below a folder, their transcripts and durations; shortest first.
 
-    The transcript of `A/x.flac` is `A/x.txt`, or `txt` stands in place of one of the folders:
-    `wav/A/x.flac` goes with `txt/A/x.txt`.
+    The transcript of `A/x.flac` is `A/x.txt`, or `txt` replaces one of the folders: `wav/A/x.flac` goes
+    with `txt/A/x.txt`.
 
     Args:
-        folder: Searched with all folders below it.
-        skip_faulty: Leave out audio without a transcript or that cannot be read, and tell.
+        folder: Searched recursively.
+        skip_faulty: Leave out unreadable audio and audio without a transcript, and log how many.
 
     Raises:
-        InputError: There is none, or, a line each, audio that has no transcript or cannot be read.
+        InputError: There is no audio, or one line for each file that is unreadable or lacks a transcript.
     """
-    names = find_audio(folder)
 
-    def look(name: str) -> Utterance:
+    def describe(name: str) -> Utterance:
         return Utterance(name, _transcript_of(name, folder), loading.duration(name))
 
-    found, faults = map_checked(look, names, f"Searching {folder}")
+    found, faults = map_checked(describe, find_audio(folder), f"Searching {folder}")
     report_faults(folder, faults, skip_faulty)
     if not found:
         raise InputError(f"{folder}: no audio ({', '.join(AUDIO_SUFFIXES)}) with transcripts (.txt)")
@@ -54,26 +65,27 @@ def _transcript_of(name: str, folder: str | Path) -> str:
 
 
 def merge(paths: Iterable[str | Path], skip_faulty: bool = False) -> list[Utterance]:
-    """The utterances of several manifests, each once, shortest first.
+    """The utterances of several manifests without duplicates, shortest first.
 
     Args:
         paths: Manifests.
-        skip_faulty: Leave faulty rows out instead of raising, and tell how many.
+        skip_faulty: Leave out faulty rows, and log how many.
 
     Raises:
-        InputError: A manifest has faults, or two rows give one audio file different transcripts.
+        InputError: A manifest has faults, or two rows name different transcripts for the same audio.
     """
     merged: dict[str, Utterance] = {}
     for path in paths:
         utterances, faults = read_manifest(path)
         for each in utterances:
-            there = merged.setdefault(os.path.abspath(each.audio_path), each)
-            if os.path.abspath(there.transcript_path) != os.path.abspath(each.transcript_path):
+            key = os.path.abspath(each.audio_path)
+            known = merged.setdefault(key, each)
+            if os.path.abspath(known.transcript_path) != os.path.abspath(each.transcript_path):
                 faults.append(
-                    f"{each.place}: {each.audio_path} has another transcript in {there.place}; remove one"
+                    f"{each.place}: {each.audio_path} has another transcript in {known.place}; remove one"
                 )
-            elif there.duration is None:
-                merged[os.path.abspath(each.audio_path)] = each
+            elif known.duration is None:
+                merged[key] = each
         report_faults(path, faults, skip_faulty)
     return sort(merged.values())
 
@@ -83,25 +95,23 @@ def sort(utterances: Iterable[Utterance]) -> list[Utterance]:
     return sorted(utterances, key=lambda each: math.inf if each.duration is None else each.duration)
 
 
-def prune(utterances: Sequence[Utterance], shortest: float, longest: float) -> list[Utterance]:
-    """Those whose duration is from `shortest` to `longest` seconds; unknown ones are read from the audio.
+def prune(utterances: Sequence[Utterance], shortest: float, longest: float | None) -> list[Utterance]:
+    """The utterances of `shortest` to `longest` seconds; durations that are unknown are read from the audio.
 
     Raises:
         InputError: Audio cannot be read, or nothing is left.
     """
-    if shortest <= 0 and longest == math.inf:
+    if shortest <= 0 and longest is None:
         return list(utterances)
+    longest = math.inf if longest is None else longest
 
-    def known(utterance: Utterance) -> Utterance:
-        return (
-            utterance
-            if utterance.duration
-            else replace(utterance, duration=loading.duration(utterance.audio_path))
-        )
+    def timed(each: Utterance) -> tuple[Utterance, float]:
+        seconds = each.duration or loading.duration(each.audio_path)
+        return replace(each, duration=seconds), seconds
 
-    timed, faults = map_checked(known, utterances, "Reading durations")
+    results, faults = map_checked(timed, utterances, "Reading durations")
     report_faults("", faults)
-    kept = [each for each in timed if shortest <= each.duration <= longest]
+    kept = [each for each, seconds in results if shortest <= seconds <= longest]
     if not kept:
         raise InputError(f"no utterance lasts from {shortest:g} to {longest:g} s; choose a wider range")
     return kept
@@ -113,14 +123,14 @@ def split(
     seed: int = 0,
     speaker: Callable[[Utterance], str] | None = None,
 ) -> list[list[Utterance]]:
-    """Deal utterances out at random into parts of given sizes; each keeps its order.
+    """Split utterances at random into parts of given sizes; each part keeps their order.
 
     Args:
         utterances: What to split.
         fractions: Share of every part, in any unit: `(9, 1)` is `(0.9, 0.1)`.
         seed: The same seed gives the same parts.
-        speaker: Tells who speaks; all utterances of a speaker go to one part. Shares are
-            then as near as whole speakers allow.
+        speaker: Returns the speaker of an utterance. All utterances of a speaker go to the same part,
+            and shares are as close as whole speakers allow.
 
     Raises:
         InputError: A fraction is not positive, or a part would stay empty.
@@ -145,12 +155,23 @@ def split(
 
 
 def speaker_folder(level: int) -> Callable[[Utterance], str]:
-    """Speaker by folder: level 1 is the audio's own folder, 2 the one above it, and so on."""
+    """Speakers by folder: level 1 is the folder of the audio, 2 the one above it, and so on."""
 
     def speaker(utterance: Utterance) -> str:
         parents = Path(utterance.audio_path).parents
         if level > len(parents):
-            raise InputError(f"{utterance.audio_path}: no {level} folders above it; take a lower level")
+            raise InputError(f"{utterance.audio_path}: no {level} folders above it; use a lower level")
         return str(parents[level - 1])
 
     return speaker
+
+
+def write(path: str | Path, utterances: Sequence[Utterance]) -> None:
+    """Write a manifest and log its size.
+
+    Raises:
+        InputError: It cannot be written.
+    """
+    write_manifest(path, utterances)
+    hours = sum(each.duration or 0 for each in utterances) / 3600
+    log.info(f"{path}: {len(utterances)} utterances" + (f", {hours:.2f} hours" if hours else ""))

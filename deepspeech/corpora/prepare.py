@@ -1,7 +1,7 @@
-"""What all corpus scripts share: archives in, audio, transcripts and manifests out.
+"""Steps that all corpus scripts share: archives, audio, transcripts, manifests.
 
-A script names the archives and says where in them the recordings and their texts are;
-`obtain` and `prepare` do the rest. Everything that is there already is not made again.
+A script names the archives and lists the recordings in them; `obtain` and `prepare` do the rest. Files that
+exist are not made again.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ import soundfile
 import soxr
 from tqdm import tqdm
 
+from deepspeech import log
 from deepspeech.audio import loading
 from deepspeech.corpora import download
-from deepspeech.corpora.manifest_tools import sort
-from deepspeech.data.manifest import Utterance, write_manifest
+from deepspeech.corpora.manifest_tools import sort, write
+from deepspeech.data.manifest import Utterance
 from deepspeech.data.parallel import map_checked, report_faults
 from deepspeech.errors import InputError
 from deepspeech.labels import PATH_HELP, Labels, UnknownCharacters
@@ -41,16 +42,19 @@ SPOKEN = "%&@#§"
 class CorpusConfig(Options):
     """Corpus"""
 
-    target_dir: str = option("data/corpus_dataset/", "folder for archives, audio and transcripts")
-    manifest_dir: str = option("data/", "folder for the *_manifest.csv files")
+    target_dir: str = option("data/corpus_dataset/", "folder of archives, audio and transcripts")
+    manifest_dir: str = option("data/", "folder of the manifests")
     archive: tuple[str, ...] = option(
-        (), "use these archive files instead of downloading", flags=("--archive", "--tar-path"), nargs="+"
+        (),
+        "extract these files instead of downloading archives",
+        flags=("--archive", "--tar-path"),
+        nargs="+",
     )
     labels_path: str | None = option(None, PATH_HELP, metavar="FILE")
     min_duration: float = option(1.0, "leave shorter utterances out of training, in seconds", NOT_NEGATIVE)
     max_duration: float = option(15.0, "leave longer utterances out of training, in seconds", POSITIVE)
     sample_rate: int = option(16000, "sample rate of converted audio in Hz", POSITIVE)
-    remove_archives: bool = option(False, "delete downloaded archives once they are extracted")
+    remove_archives: bool = option(False, "delete downloaded archives after extraction")
 
     @property
     def target(self) -> Path:
@@ -59,7 +63,7 @@ class CorpusConfig(Options):
 
 @dataclass(frozen=True)
 class Archive:
-    """Where an archive can be had, and its published checksum."""
+    """Address and published checksum of an archive."""
 
     url: str
     checksum: str | None = None
@@ -71,16 +75,21 @@ class Archive:
 
 @dataclass(frozen=True)
 class Recording:
-    """An utterance of a corpus as it was published."""
+    """An utterance as the corpus publishes it."""
 
     split: str  # "train", "val", ...
     speaker: str
-    name: str  # unique for the split and speaker
+    name: str  # unique within split and speaker
     audio_path: Path
     text: str
-    start: float | None = None  # seconds into the file, if it is a part of it
-    end: float | None = None
+    start: float | None = None  # seconds into the file, if the utterance is a part of it
+    end: float | None = None  # seconds
     raw: bool = False  # 16 kHz, 16 bits, big-endian, mono, no header
+
+    @property
+    def ready(self) -> bool:
+        """Whether the audio can be used as it is."""
+        return self.start is None and not self.raw and self.audio_path.suffix in (".wav", ".flac")
 
 
 def obtain(config: CorpusConfig, wanted: Sequence[Archive]) -> list[Path]:
@@ -90,7 +99,7 @@ def obtain(config: CorpusConfig, wanted: Sequence[Archive]) -> list[Path]:
         The folders they are extracted to, in order.
 
     Raises:
-        InputError: An archive cannot be had, is damaged or not safe.
+        InputError: An archive cannot be downloaded, is damaged or not safe.
     """
     extracted, stop = config.target / "extracted", threading.Event()
 
@@ -105,28 +114,26 @@ def obtain(config: CorpusConfig, wanted: Sequence[Archive]) -> list[Path]:
         return folder
 
     if config.archive:
-        if twice := [
-            stem for stem, count in Counter(map(download.stem, config.archive)).items() if count > 1
-        ]:
-            raise InputError(f"--archive: two archives are named {twice[0]}; rename one")
+        names = Counter(map(download.stem, config.archive))
+        if repeated := [name for name, count in names.items() if count > 1]:
+            raise InputError(f"--archive: two archives are named {repeated[0]}; rename one")
         return [download.extract(path, extracted / download.stem(path)) for path in config.archive]
     with ThreadPoolExecutor(CONNECTIONS) as pool:
         jobs = [pool.submit(fetch, archive) for archive in wanted]
         try:
             return [job.result() for job in tqdm(jobs, "Archives", unit="archive", leave=False)]
-        except BaseException:  # Ctrl-C, or one that cannot be had: the others need not go on
+        except BaseException:  # also Ctrl-C: cancel the others
             stop.set()
             pool.shutdown(cancel_futures=True)
             raise
 
 
 def prepare(config: CorpusConfig, recordings: Iterable[Recording]) -> dict[str, list[Utterance]]:
-    """Convert audio, write transcripts, and report what is left out and why.
+    """Convert audio, write transcripts, and log what is left out and why.
 
-    Audio that is wav or flac and whole stays where it is; all other becomes FLAC, which is
-    lossless, half the size of wav, and mono at the sample rate of the features, so that
-    training need not decode mp3 or resample. Only training data is pruned by duration:
-    the error rate of a test set would mean little without its long utterances.
+    Complete wav and flac files stay where they are. Other audio becomes FLAC, mono at the sample rate of the
+    features: lossless, half the size of wav, and training need not decode mp3 or resample. Only training data
+    is filtered by duration: the error rate of a test set must include its long utterances.
 
     Returns:
         The utterances of each split, shortest first.
@@ -134,70 +141,69 @@ def prepare(config: CorpusConfig, recordings: Iterable[Recording]) -> dict[str, 
     Raises:
         InputError: The labels cannot be read, a file cannot be written, or nothing is left.
     """
-    labels = Labels.load(config.labels_path)
-    dropped: dict[str, list[Recording]] = {}
-
-    def convert(recording: Recording) -> Utterance | str:
-        text = normalise(recording.text, labels)
-        if text is None:
-            return "have characters that are not in the labels"
-        if not text:
-            return "have no text"
-        path = recording.audio_path if is_ready(recording) else _place(config, "audio", recording, ".flac")
-        try:
-            samples = None if path.exists() else _samples(recording, config.sample_rate)
-            seconds = loading.duration(path) if samples is None else len(samples) / config.sample_rate
-        except InputError:
-            return "have audio that cannot be read"
-        if recording.split == "train" and seconds < config.min_duration:
-            return f"are shorter than {config.min_duration:g} s"
-        if recording.split == "train" and seconds > config.max_duration:
-            return f"are longer than {config.max_duration:g} s"
-        transcript = _place(config, "txt", recording, ".txt")
-        try:
-            if samples is not None:
-                _write_flac(path, samples, config.sample_rate)
-            _write_text(transcript, text + "\n")
-        except (OSError, RuntimeError) as error:
-            raise InputError(f"{transcript.parent}: cannot write there: {error}; make room") from None
-        return Utterance(str(path), str(transcript), seconds)
-
-    recordings = list(recordings)
-    results, faults = map_checked(convert, recordings, f"Preparing {config.target}")
+    labels, recordings = Labels.load(config.labels_path), list(recordings)
+    results, faults = map_checked(
+        lambda recording: _convert(config, labels, recording), recordings, f"Preparing {config.target}"
+    )
     report_faults(config.target, faults)
+    dropped: dict[str, list[Recording]] = {}
     splits: dict[str, list[Utterance]] = {}
     for recording, result in zip(recordings, results, strict=True):
         if isinstance(result, str):
             dropped.setdefault(result, []).append(recording)
         else:
             splits.setdefault(recording.split, []).append(result)
-    for reason, left_out in dropped.items():
-        first = f"{left_out[0].name}, {left_out[0].text.strip()!r}"
-        print(f"{len(left_out)} of {len(recordings)} utterances are left out: they {reason} (first: {first})")
+    for reason, (first, *others) in dropped.items():
+        log.warning(
+            f"{1 + len(others)} of {len(recordings)} utterances are left out: they {reason} "
+            f"(first: {first.name}, {first.text.strip()!r})"
+        )
     if not splits:
         raise InputError(f"{config.target}: no utterance is left; is it the right archive?")
     return {split: sort(utterances) for split, utterances in splits.items()}
 
 
+def _convert(config: CorpusConfig, labels: Labels, recording: Recording) -> Utterance | str:
+    """The utterance with its files in place, or why it is left out."""
+    text = normalise(recording.text, labels)
+    if not text:
+        return "have no text" if text == "" else "have characters that are not in the labels"
+    path = recording.audio_path if recording.ready else _place(config, "audio", recording, ".flac")
+    try:
+        samples = None if path.exists() else _samples(recording, config.sample_rate)
+        seconds = loading.duration(path) if samples is None else len(samples) / config.sample_rate
+    except InputError:
+        return "have audio that cannot be read"
+    if recording.split == "train" and seconds < config.min_duration:
+        return f"are shorter than {config.min_duration:g} s"
+    if recording.split == "train" and seconds > config.max_duration:
+        return f"are longer than {config.max_duration:g} s"
+    transcript = _place(config, "txt", recording, ".txt")
+    try:
+        if samples is not None:
+            _write_flac(path, samples, config.sample_rate)
+        _write_text(transcript, text + "\n")
+    except (OSError, RuntimeError) as error:
+        raise InputError(f"{transcript.parent}: cannot write there: {error}; free space") from None
+    return Utterance(str(path), str(transcript), seconds)
+
+
 def write_manifests(config: CorpusConfig, corpus: str, splits: dict[str, list[Utterance]]) -> None:
-    """Write `CORPUS_SPLIT_manifest.csv` for every split, and say so.
+    """Write `CORPUS_SPLIT_manifest.csv` for every split, and log their sizes.
 
     Raises:
         InputError: One cannot be written.
     """
     os.makedirs(config.manifest_dir, exist_ok=True)
     for split, utterances in splits.items():
-        path = os.path.join(config.manifest_dir, f"{corpus}_{split}_manifest.csv")
-        write_manifest(path, utterances)
-        hours = sum(utterance.duration for utterance in utterances) / 3600
-        print(f"{path}: {len(utterances)} utterances, {hours:.2f} hours")
+        write(os.path.join(config.manifest_dir, f"{corpus}_{split}_manifest.csv"), utterances)
 
 
 def read_lines(path: Path, corpus: str) -> list[str]:
-    """The lines of a text file of a corpus that are not empty.
+    """The non-empty lines of a text file of a corpus.
 
     Raises:
-        InputError: There is no such file, so the archive has another layout.
+        InputError: There is no such file: the archive has another layout.
     """
     try:
         return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
@@ -206,11 +212,10 @@ def read_lines(path: Path, corpus: str) -> list[str]:
 
 
 def normalise(text: str, labels: Labels) -> str | None:
-    """Text as the labels can write it, or None if they cannot.
+    """Text as the labels spell it, or None if they cannot.
 
-    Unicode NFC, the case of the labels, one form of apostrophe, punctuation that the labels
-    lack as space. Digits and letters they lack are spoken, and so are `%` or `&`: such text
-    cannot be written.
+    Unicode NFC, the case of the labels, one kind of apostrophe, a space for punctuation that is not in the
+    labels. Letters, digits and symbols such as `%` are spoken: text with those that are missing is refused.
     """
     text = unicodedata.normalize("NFC", text.translate(APOSTROPHES))
     if not any(label.islower() for label in labels):
@@ -218,54 +223,47 @@ def normalise(text: str, labels: Labels) -> str | None:
     elif not any(label.isupper() for label in labels):
         text = text.lower()
     known = set(labels) - {labels[labels.blank]}
-    text = "".join(" " if each not in known and is_silent(each) else each for each in text)
+    text = "".join(" " if each not in known and _is_silent(each) else each for each in text)
     try:
         return labels.decode(labels.encode(text))
     except UnknownCharacters:
         return None
 
 
-def is_silent(character: str) -> bool:
-    """Whether a character is punctuation that nobody speaks."""
+def _is_silent(character: str) -> bool:
+    """Whether it is punctuation that is not spoken."""
     return unicodedata.category(character)[0] == "P" and character not in SPOKEN
 
 
-def is_ready(recording: Recording) -> bool:
-    """Whether its audio is of use as it is."""
-    whole = recording.start is None and not recording.raw
-    return whole and recording.audio_path.suffix in (".wav", ".flac")
-
-
-def _place(config: CorpusConfig, kind: str, recording: Recording, ending: str) -> Path:
-    """Where a converted recording or its transcript goes; the speaker is the last folder."""
+def _place(config: CorpusConfig, kind: str, recording: Recording, suffix: str) -> Path:
+    """Path of a converted recording or its transcript; the speaker is the last folder."""
     speaker, name = (re.sub(r"[^\w.-]+", "-", each) for each in (recording.speaker, recording.name))
-    return config.target / kind / recording.split / speaker / (name + ending)
+    return config.target / kind / recording.split / speaker / (name + suffix)
 
 
 def _samples(recording: Recording, sample_rate: int) -> np.ndarray:
     """(samples,) int16, mono.
 
     Raises:
-        InputError: It cannot be read.
+        InputError: The file cannot be read.
     """
     try:
         with soundfile.SoundFile(recording.audio_path, **(RAW if recording.raw else {})) as file:
-            rate, frames = file.samplerate, -1
-            if recording.start is not None:
-                first, last = (round(seconds * rate) for seconds in (recording.start, recording.end))
-                file.seek(first)
-                frames = last - first
-            samples = file.read(frames, dtype="int16", always_2d=True)
+            rate = file.samplerate
+            first = round((recording.start or 0) * rate)
+            last = file.frames if recording.end is None else round(recording.end * rate)
+            file.seek(first)
+            samples = file.read(last - first, dtype="int16", always_2d=True)
     except (OSError, RuntimeError) as error:
         raise InputError(f"{recording.audio_path}: cannot be read: {error}") from None
     if len(samples) == 0:
         raise InputError(f"{recording.audio_path}: no audio from {recording.start} to {recording.end} s")
-    mono = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1).astype("int16")
-    return mono if rate == sample_rate else soxr.resample(mono, rate, sample_rate)
+    mono: np.ndarray = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1).astype("int16")
+    return np.asarray(mono if rate == sample_rate else soxr.resample(mono, rate, sample_rate))
 
 
 def _write_flac(path: Path, samples: np.ndarray, sample_rate: int) -> None:
-    """The file appears only when it is whole."""
+    """Write a file that appears only when it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".part")
     soundfile.write(partial, samples, sample_rate, format="FLAC", subtype="PCM_16")

@@ -1,4 +1,4 @@
-"""Look at every utterance of a manifest: what is wrong, and what the corpus is like."""
+"""Verify every utterance of a manifest, and describe the corpus in figures."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from deepspeech.errors import InputError
 from deepspeech.labels import Labels
 from deepspeech.model.deepspeech2 import DeepSpeech
 
-TOLERANCE = 0.1  # seconds a manifest's duration may be off
-SILENCE = 10 ** (-80 / 20)  # peak amplitude: nothing above -80 dB
+TOLERANCE = 0.1  # seconds by which a duration may be wrong
+SILENCE = 10 ** (-80 / 20)  # peak amplitude: -80 dB
 
 
 @dataclass(frozen=True)
 class Checked:
-    """What was found out about an utterance."""
+    """An utterance whose files can be read."""
 
     utterance: Utterance
     text: str
     seconds: float
-    digest: bytes  # of the audio file
-    faults: tuple[str, ...]
+    digest: bytes  # of the audio file; empty if only its header was read
+    faults: list[str]
 
 
 @dataclass(frozen=True)
 class Verification:
-    """All faults of a manifest, and statistics of the utterances that can be read."""
+    """All faults of a manifest, and statistics of the utterances whose files can be read."""
 
     faults: list[str]  # "train.csv:17: ..."
-    seconds: np.ndarray = field(repr=False)  # of every utterance
-    characters: Counter[str] = field(repr=False)  # how often each occurs
-    lengths: np.ndarray = field(repr=False)  # characters of every transcript
+    seconds: np.ndarray = field(repr=False)  # (utterances,) durations
+    characters: Counter[str] = field(repr=False)  # their counts
+    lengths: np.ndarray = field(repr=False)  # (utterances,) characters of the transcripts
 
     def __str__(self) -> str:
         if not len(self.seconds):
-            return "no utterance that can be read"
+            return "no readable utterance"
         quantiles = "  ".join(f"{value:.2f}" for value in np.quantile(self.seconds, (0, 0.05, 0.5, 0.95, 1)))
         shown = "  ".join(f"{character!r} {count}" for character, count in self.characters.most_common())
         return "\n".join(
@@ -64,18 +64,17 @@ class Verification:
 def verify(
     path: str | Path, labels: Labels, features: FeatureConfig = FeatureConfig(), decode: bool = True
 ) -> Verification:
-    """Read every file of a manifest, in parallel.
+    """Check every row of a manifest, in threads.
 
-    Faults are: rows that are none, files that are missing or damaged, durations that are
-    wrong, silence, transcripts that are empty, have characters outside the labels or more
-    than the network has frames for, and audio that occurs twice.
+    Faults are malformed rows, missing or damaged files, wrong durations, silence, duplicate audio, and
+    transcripts that are empty, have characters outside the labels or need more output frames than there are.
 
     Args:
         path: The manifest.
-        labels: What the transcripts may be written with.
-        features: How many frames there are.
-        decode: Decode all audio; without it only headers are read, and damage further on,
-            silence and equal audio under two names are not found.
+        labels: The characters that transcripts may have.
+        features: Determines the number of frames.
+        decode: Decode all audio. Otherwise only headers are read: later damage, silence and copies
+            under another name are not found.
 
     Raises:
         InputError: The manifest cannot be read.
@@ -91,7 +90,7 @@ def verify(
     checked, unreadable = map_checked(check, utterances, f"Verifying {path}")
     faults += unreadable + [f"{each.utterance.place}: {fault}" for each in checked for fault in each.faults]
     return Verification(
-        faults=sorted(faults + _repeated(checked), key=_line),
+        faults=sorted(faults + _duplicates(checked), key=_line),
         seconds=np.array([each.seconds for each in checked]),
         characters=Counter(character for each in checked for character in each.text),
         lengths=np.array([len(each.text) for each in checked]),
@@ -99,7 +98,7 @@ def verify(
 
 
 def _check(utterance: Utterance, labels: Labels, features: FeatureConfig, decode: bool) -> Checked:
-    path, faults, digest = utterance.audio_path, [], b""
+    path, transcript, faults, digest = utterance.audio_path, utterance.transcript_path, [], b""
     seconds = loading.duration(path)
     if decode:
         waveform = loading.load_audio(path, features.sample_rate)
@@ -110,63 +109,38 @@ def _check(utterance: Utterance, labels: Labels, features: FeatureConfig, decode
             faults.append(f"{path}: silence; remove the row")
     if utterance.duration is not None and abs(utterance.duration - seconds) > TOLERANCE:
         faults.append(f"{path}: {utterance.duration:.2f} s in the manifest, {seconds:.2f} s in the file")
-    text = " ".join(read_transcript(utterance.transcript_path).split())
+    text = " ".join(read_transcript(transcript).split())
     if not text:
-        faults.append(f"{utterance.transcript_path}: empty transcript")
+        faults.append(f"{transcript}: empty transcript")
     try:
         target = torch.tensor(encode(text, labels), dtype=torch.int64)
         needed = int(minimum_frames(target, torch.tensor([len(target)])))
-        samples = round(seconds * features.sample_rate)
-        frames = DeepSpeech.output_lengths(features.frames.count(samples))
+        frames = DeepSpeech.output_lengths(features.frames.count(round(seconds * features.sample_rate)))
         if needed > frames:
             faults.append(
-                f"{utterance.transcript_path}: {len(target)} characters need {needed} frames of the network, "
-                f"{seconds:.2f} s have {frames}; correct the row"
+                f"{transcript}: {len(target)} characters need {needed} output frames, {seconds:.2f} s have "
+                f"{frames}; fix or remove the row"
             )
     except InputError as fault:
         faults.append(str(fault))
-    return Checked(utterance, text, seconds, digest, tuple(faults))
+    return Checked(utterance, text, seconds, digest, faults)
 
 
-def _repeated(checked: Sequence[Checked]) -> list[str]:
-    """A fault for every row whose audio an earlier one has already, by name or by content."""
-    first: dict[str | bytes, Checked] = {}
+def _duplicates(checked: Sequence[Checked]) -> list[str]:
+    """A fault for every row whose audio occurs in an earlier one, by name or by content."""
+    first: dict[str | bytes, str] = {}
     faults = []
     for each in checked:
         keys = [key for key in (str(Path(each.utterance.audio_path).resolve()), each.digest) if key]
-        there = next((first[key] for key in keys if key in first), None)
-        if there:
-            faults.append(f"{each.utterance.place}: the same audio as {there.utterance.place}; remove one")
-        first |= {key: each for key in keys if key not in first}
+        if earlier := next((first[key] for key in keys if key in first), None):
+            faults.append(f"{each.utterance.place}: the same audio as {earlier}; remove one")
+        for key in keys:
+            first.setdefault(key, each.utterance.place)
     return faults
 
 
 def _line(fault: str) -> tuple[str, int]:
-    """Order of faults: by file, then by line number."""
+    """Sort key of a fault: file, then line number."""
     path, _, rest = fault.partition(".csv:")
     number = rest.partition(":")[0]
     return path, int(number) if number.isdigit() else 0
-
-
-def plot(verification: Verification, path: str | Path) -> None:
-    """Draw how durations and characters are distributed (PNG, or as the file's ending says).
-
-    Raises:
-        InputError: The file cannot be written.
-    """
-    from matplotlib.figure import Figure  # takes a second to import
-
-    figure = Figure(figsize=(10, 7), layout="constrained")
-    durations, characters = figure.subplots(2)
-    durations.hist(verification.seconds, bins=50)
-    hours = verification.seconds.sum() / 3600
-    title = f"{len(verification.seconds)} utterances, {hours:.2f} hours"
-    durations.set(xlabel="seconds", ylabel="utterances", title=title)
-    common = verification.characters.most_common(60)
-    names = ["space" if name == " " else name for name, _ in common]
-    characters.bar(names, [count for _, count in common])
-    characters.set(ylabel="times", title="characters of the transcripts", yscale="log")
-    try:
-        figure.savefig(path)
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot draw there: {error}") from None

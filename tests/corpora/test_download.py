@@ -1,4 +1,4 @@
-"""Downloads that break, and archives that are damaged or evil."""
+"""Broken downloads; damaged and malicious archives."""
 
 import hashlib
 import io
@@ -29,7 +29,7 @@ def test_a_download_without_ranges_starts_again(tmp_path, server):
     assert len(server.requests) == 2
 
 
-def test_a_download_goes_on_in_a_later_run(tmp_path, server):
+def test_a_later_run_resumes_a_download(tmp_path, server):
     server.files["a"] = b"0123456789"
     server.broken.add("a")
     (tmp_path / "a.part").write_bytes(b"0123")
@@ -46,13 +46,13 @@ def test_a_wrong_checksum_is_refused_and_a_right_one_is_not(tmp_path, server):
     assert download.download(server.url("a"), tmp_path / "a", right).exists()
 
 
-def test_what_the_server_does_not_have_is_one_line(tmp_path, server):
-    with pytest.raises(InputError, match=r"nothing: cannot download: 404 .*--url or an --archive") as error:
+def test_a_missing_file_is_reported_in_one_line(tmp_path, server):
+    with pytest.raises(InputError, match=r"nothing: cannot download: 404 .*--url or --archive") as error:
         download.download(server.url("nothing"), tmp_path / "a")
     assert "\n" not in str(error.value)
 
 
-def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, server):
+def test_an_unwritable_folder_is_reported_in_one_line(tmp_path, server):
     server.files["a"] = b"0123456789"
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(InputError, match=r"file: cannot make the folder: .*choose another one"):
@@ -60,10 +60,10 @@ def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, server):
     assert not server.requests
 
 
-def test_a_download_that_is_stopped_goes_on_later(tmp_path, server):
+def test_a_stopped_download_can_be_resumed(tmp_path, server):
     server.files["a"], stop = b"0123456789", threading.Event()
     stop.set()
-    with pytest.raises(InputError, match="stopped; run again to go on"):
+    with pytest.raises(InputError, match="stopped; run again to resume"):
         download.download(server.url("a"), tmp_path / "a", stop=stop)
     assert download.download(server.url("a"), tmp_path / "a").read_bytes() == b"0123456789"
 
@@ -131,7 +131,7 @@ def test_a_script_refuses_such_an_archive_in_one_line(tmp_path):
 
 
 @pytest.mark.parametrize("content", [b"no archive", tar({"a": bytes(10**5)})[:-40]])
-def test_a_damaged_archive_is_one_line_and_leaves_nothing(tmp_path, content):
+def test_a_damaged_archive_is_reported_in_one_line_and_leaves_nothing(tmp_path, content):
     (tmp_path / "a.tar.gz").write_bytes(content)
     with pytest.raises(InputError, match=r"a\.tar\.gz: cannot extract: .*remove the file") as error:
         download.extract(tmp_path / "a.tar.gz", tmp_path / "out")

@@ -134,7 +134,7 @@ def test_split_into_more_parts_than_speakers_is_an_error():
         split(utterances(10), (1, 1), speaker=speaker_folder(1))
     with pytest.raises(InputError, match="must be positive"):
         split(utterances(10), (1, 0))
-    with pytest.raises(InputError, match="take a lower level"):
+    with pytest.raises(InputError, match="use a lower level"):
         split(utterances(10), (1, 1), speaker=speaker_folder(9))
 
 
@@ -217,7 +217,7 @@ def test_verify_finds_every_fault_with_its_line(tmp_path, capsys):
         2: "1.50 s in the manifest, 1.00 s in the file",
         3: "'É'",
         4: "expected audio,transcript",
-        5: "27 characters need 28 frames of the network, 0.20 s have 11",
+        5: "27 characters need 28 output frames, 0.20 s have 11",
         6: "empty transcript",
         7: "silence",
         8: "truncated audio",

@@ -1,4 +1,4 @@
-"""Every corpus script, from a miniature archive of the true layout on a server that breaks once."""
+"""Every corpus script, on a miniature archive of the real layout and a server that breaks once."""
 
 import io
 from pathlib import Path
@@ -25,7 +25,7 @@ def server():
 
 
 def tone(seconds: float, seed: int, rate: int = RATE) -> np.ndarray:
-    """Noise in 16 bits, other for every seed."""
+    """16-bit noise that depends on the seed."""
     return np.random.default_rng(seed).integers(-9000, 9000, round(seconds * rate), dtype=np.int16)
 
 
@@ -36,7 +36,7 @@ def coded(samples: np.ndarray, format: str, rate: int = RATE) -> bytes:
 
 
 def snapshot(folder: Path) -> dict[Path, tuple[int, bytes]]:
-    """When every file was written and what is in it; manifests may be written again, the same."""
+    """Time and content of every file; manifests may be written again with the same content."""
     return {
         path: (0 if path.suffix == ".csv" else path.stat().st_mtime_ns, path.read_bytes())
         for path in folder.rglob("*")
@@ -45,11 +45,11 @@ def snapshot(folder: Path) -> dict[Path, tuple[int, bytes]]:
 
 
 def run_twice(main, folder: Path, server: Server, *flags: str) -> dict[str, list]:
-    """Prepare; then prepare again, which must not fetch or make anything; the manifests by split."""
+    """Prepare; again, which must not fetch or write anything; return the manifests by split."""
     target = ["--target-dir", f"{folder}/x_dataset", "--manifest-dir", str(folder)]
     arguments = [*target, "--labels-path", LABELS, *flags]
     main(arguments)
-    assert any(byte_range for _, byte_range in server.requests), "the broken download was not taken up again"
+    assert any(byte_range for _, byte_range in server.requests), "the broken download was not resumed"
     before, requests = snapshot(folder), len(server.requests)
     main(arguments)
     assert len(server.requests) == requests
@@ -132,7 +132,7 @@ def test_librispeech(tmp_path, server, capsys):
         "libri_val": 2,  # no pruning by duration here
         "libri_test_other": 2,
     }
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().err
     assert "1 of 10 utterances are left out: they have characters that are not in the labels" in printed
     assert "'CAFÉ'" in printed
     assert "shorter than 1 s" in printed
@@ -211,11 +211,11 @@ def test_common_voice(tmp_path, server):
     assert texts(found["common_voice_train"]) == {"IT'S WELL KNOWN ISN'T IT", "YES"}
     info = soundfile.info(found["common_voice_train"][0].audio_path)
     assert (info.samplerate, info.channels, info.format) == (RATE, 1, "FLAC")
-    with pytest.raises(InputError, match="give --archive"):
+    with pytest.raises(InputError, match="pass --archive or --url"):
         common_voice.main(["--target-dir", f"{tmp_path}/other"])
 
 
-def test_an_archive_that_is_there_is_used_without_the_network(tmp_path, capsys):
+def test_a_local_archive_needs_no_network(tmp_path, capsys):
     archive = tmp_path / "an4_raw.bigendian.tar.gz"
     sound = tone(1.2, 3).astype(">i2").tobytes()
     files = {}
@@ -227,11 +227,11 @@ def test_an_archive_that_is_there_is_used_without_the_network(tmp_path, capsys):
     flags = ["--target-dir", f"{tmp_path}/a", "--manifest-dir", str(tmp_path), "--labels-path", LABELS]
     an4.main([*flags, "--tar-path", str(archive), "--val-fraction", "0"])
     assert len(read_manifest(tmp_path / "an4_train_manifest.csv")[0]) == 1
-    assert "an4_test_manifest.csv: 1 utterances" in capsys.readouterr().out
+    assert "an4_test_manifest.csv: 1 utterances" in capsys.readouterr().err
     assert archive.exists()
 
 
-def test_another_layout_is_named(tmp_path):
+def test_another_layout_is_reported(tmp_path):
     (tmp_path / "other.tar.gz").write_bytes(tar({"readme": "no AN4"}))
     with pytest.raises(InputError, match="is the archive that of AN4"):
         an4.main(
@@ -247,7 +247,7 @@ def test_another_layout_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "written"),
+    ("text", "expected"),
     [
         ("it’s “done” — really…", "IT'S DONE REALLY"),
         ("re-do_it", "RE DO IT"),
@@ -257,8 +257,8 @@ def test_another_layout_is_named(tmp_path):
         (" \t", ""),
     ],
 )
-def test_texts_are_written_with_the_labels_or_not_at_all(text, written):
-    assert normalise(text, Labels.load(LABELS)) == written
+def test_texts_are_spelled_with_the_labels_or_refused(text, expected):
+    assert normalise(text, Labels.load(LABELS)) == expected
 
 
 def test_texts_take_the_case_of_the_labels():

@@ -1,4 +1,4 @@
-"""The synthetic corpus: what is tested is never trained, and a seed gives the same files."""
+"""The synthetic corpus: test data never occurs in the training set, and a seed reproduces all files."""
 
 import multiprocessing
 import os
@@ -33,7 +33,7 @@ def corpus(tmp_path_factory):
 
 
 def speak(text: str, voice: str) -> np.ndarray:
-    """Speech of a process of its own: espeak-ng must not have spoken where a corpus is made."""
+    """Speech of another process: espeak-ng must not have spoken in one that makes a corpus."""
     with multiprocessing.get_context("fork").Pool(1) as pool:
         return pool.apply(speak_here, (text, voice))
 
@@ -50,7 +50,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("seed", [0, 1])
-def test_held_out_sentences_and_speakers_are_never_trained(seed):
+def test_held_out_sentences_and_voices_are_not_in_the_training_set(seed):
     lines = synthetic.plan(synthetic.DEFAULT_SIZES, seed)
     for what in (lambda line: line.text, lambda line: line.voice, lambda line: line.voice.split("+")[1]):
         train, val, test = ({what(line) for line in lines[split]} for split in ("train", "val", "test"))
@@ -59,7 +59,7 @@ def test_held_out_sentences_and_speakers_are_never_trained(seed):
         assert not val & test
 
 
-def test_held_out_sentences_are_built_from_trained_words():
+def test_held_out_sentences_have_words_of_the_training_set():
     lines = synthetic.plan(synthetic.DEFAULT_SIZES, seed=0)
     train, val, test = (
         {word for line in lines[split] for word in line.text.split()} for split in ("train", "val", "test")
@@ -77,7 +77,7 @@ def test_every_voice_exists():
         speak("HELLO", "en-nowhere+m1")
 
 
-def test_random_timbres_sound_unlike_each_other():
+def test_random_timbres_differ_in_sound():
     def brightness(voice: str) -> float:
         spectrum = np.abs(np.fft.rfft(speak("HELLO", voice)))
         return (spectrum * np.arange(len(spectrum))).sum() / spectrum.sum() / len(spectrum)
@@ -113,13 +113,13 @@ def test_longer_sentences_last_longer(corpus):
     assert np.corrcoef(words, [utterance.duration for utterance in utterances])[0, 1] > 0.6
 
 
-def test_the_same_seed_gives_the_same_files_and_another_gives_others(corpus, tmp_path):
+def test_the_same_seed_gives_the_same_files_and_another_seed_does_not(corpus, tmp_path):
     assert contents(make(tmp_path / "same", seed=1)) == contents(corpus)
     assert contents(make(tmp_path / "other", seed=2)) != contents(corpus)
 
 
-def test_the_letter_a_is_spelled_not_read_as_an_article():
-    article = speak("ENTER a B", "en-us+m1")  # lower case goes as it is
+def test_the_letter_a_is_not_spoken_as_an_article():
+    article = speak("ENTER a B", "en-us+m1")  # lower case is passed on unchanged
     letter = speak("ENTER A B", "en-us+m1")
     assert len(letter) > 1.05 * len(article)
 
@@ -137,12 +137,12 @@ def test_script_writes_the_corpus(corpus, tmp_path):
     sizes = [f"--{split}={size}" for split, size in SIZES.items()]
     result = run("--target-dir", str(tmp_path / "corpus"), "--seed=1", *sizes)
     assert result.returncode == 0, result.stderr
-    assert "test_manifest.csv: 8 utterances" in result.stdout
+    assert "test_manifest.csv: 8 utterances" in result.stderr
     assert "Speaking: 100%" in result.stderr
     assert contents(tmp_path / "corpus") == contents(corpus)
 
 
-def test_mistakes_are_one_line(tmp_path):
+def test_mistakes_are_reported_in_one_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"file: the corpus cannot be written: .*Not a directory"):
         synthetic.main(["--target-dir", str(tmp_path / "file")])
@@ -150,7 +150,7 @@ def test_mistakes_are_one_line(tmp_path):
         synthetic.main(["--train", "0"])
 
 
-def test_without_the_synthesiser_the_remedy_is_told(tmp_path, monkeypatch):
+def test_without_the_synthesiser_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)  # as where it is not installed
     with pytest.raises(InputError, match="pip install espeakng-loader"):
         synthetic.main(["--target-dir", str(tmp_path)])

@@ -54,15 +54,9 @@ def transcribe_long(
     rate, frame = recognizer.model.config.features.sample_rate, recognizer.model.frame_seconds
     spaced, samples = " " in recognizer.model.labels, round(batch_seconds * rate)
     segmenter = Segmenter(rate, chunk_seconds, SHORTEST * chunk_seconds)
-    blocks = tqdm(
-        stream_audio(path, rate, BLOCK),
-        desc=Path(path).name,
-        total=math.ceil(duration(path) / BLOCK),
-        unit="s",
-        unit_scale=BLOCK,
-        leave=False,
-        disable=not progress,
-    )
+    count = math.ceil(duration(path) / BLOCK)
+    style = {"unit": "s", "unit_scale": BLOCK, "leave": False, "disable": not progress}
+    blocks = tqdm(stream_audio(path, rate, BLOCK), Path(path).name, count, **style)
 
     def pieces() -> Iterator[Piece]:
         for batch in batches(segments(blocks, segmenter), samples):

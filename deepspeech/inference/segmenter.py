@@ -27,7 +27,6 @@ class Segment:
 
     waveform: np.ndarray  # (samples,) float32
     start: int  # index of its first sample in the recording
-    overlap: int = 0  # samples at its start that the previous segment has, too
 
     @property
     def stop(self) -> int:
@@ -129,8 +128,7 @@ class Segmenter:
 
     def _segment(self, samples: int) -> Segment:
         """A segment of the first samples."""
-        overlap = max(self._last_stop - self._start, 0)
-        segment = Segment(self._samples[:samples].copy(), self._start, overlap)
+        segment = Segment(self._samples[:samples].copy(), self._start)
         self._last_stop = segment.stop
         return segment
 

@@ -6,7 +6,7 @@ import html
 import itertools
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,11 @@ def rows(
             row["offsets"] = hypothesis.offsets
             row["offsets_seconds"] = [round(offset * frame_seconds, 3) for offset in hypothesis.offsets]
         if words:
-            row["words"] = [_rounded(asdict(word)) for word in transcript.words]
+            numbers = ("start", "end", "confidence")
+            row["words"] = [
+                {"text": word.text} | {name: round(getattr(word, name), 3) for name in numbers}
+                for word in transcript.words
+            ]
         result.append(row)
     return result
 
@@ -113,32 +117,17 @@ def cues_of(words: Iterable[Word]) -> Iterator[Cue]:
 
 
 def _grouped(words: Iterable[Word]) -> Iterator[list[Word]]:
-    """The words of each cue."""
-    waiting: list[Word] = []
+    """The words of each cue: as many as fit, up to the longest pause in their second half."""
+    cue: list[Word] = []
     for word in words:
-        waiting.append(word)
-        while (count := _first_cue(waiting)) < len(waiting):
-            yield waiting[:count]
-            waiting = waiting[count:]
-    if waiting:
-        yield waiting
-
-
-def _first_cue(words: Sequence[Word]) -> int:
-    """How many words make the first cue.
-
-    It ends at a long pause. If there are too many words, it takes as many as fit, up to the longest
-    pause in the second half of them.
-    """
-    pauses = [after.start - before.end for before, after in itertools.pairwise(words)]
-    count = 1
-    while count < len(words) and _fits(words[: count + 1]):
-        if pauses[count - 1] >= LONG_PAUSE:
-            return count
-        count += 1
-    if count == len(words):
-        return count
-    return max(range((count + 1) // 2, count + 1), key=lambda index: (pauses[index - 1], index))
+        while cue and (not _fits([*cue, word]) or word.start - cue[-1].end >= LONG_PAUSE):
+            pauses = [after.start - before.end for before, after in itertools.pairwise([*cue, word])]
+            _, count = max((pause, index) for index, pause in enumerate(pauses, 1) if 2 * index >= len(cue))
+            yield cue[:count]
+            cue = cue[count:]
+        cue.append(word)
+    if cue:
+        yield cue
 
 
 def _fits(words: Sequence[Word]) -> bool:
@@ -153,7 +142,3 @@ def _lines(words: Sequence[Word]) -> str:
 def _clock(milliseconds: int, point: str) -> str:
     minutes, milliseconds = divmod(milliseconds, 60_000)
     return f"{minutes // 60:02}:{minutes % 60:02}:{milliseconds // 1000:02}{point}{milliseconds % 1000:03}"
-
-
-def _rounded(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: round(value, 3) if isinstance(value, float) else value for name, value in values.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,25 +54,23 @@ def read_pipe(pipe: io.BufferedReader, raw: Encoding) -> Iterator[tuple[np.ndarr
     if head[:4] == b"RIFF" and head[8:] == b"WAVE":
         yield from _read_wav(pipe)
     else:
-        yield from _read_samples(pipe, raw, None, head)
+        yield from _read_samples(pipe, raw, math.inf, head)
 
 
 def _read_samples(
-    pipe: io.BufferedReader, encoding: Encoding, size: int | None, rest: bytes = b""
+    pipe: io.BufferedReader, encoding: Encoding, size: float, rest: bytes = b""
 ) -> Iterator[tuple[np.ndarray, int]]:
-    """Read `size` bytes, None for all; `rest` holds the first of them."""
-    wanted = max(int(BLOCK * encoding.sample_rate), 1) * encoding.frame
-    left = None if size is None else size - len(rest)
+    """Read `size` bytes, which may be infinite; `rest` holds the first of them."""
+    block, left = max(int(BLOCK * encoding.sample_rate), 1) * encoding.frame, size - len(rest)
     while True:
         whole = len(rest) - len(rest) % encoding.frame
         if whole:
             yield encoding.decode(rest[:whole]), encoding.sample_rate
-        data = pipe.read1(wanted if left is None else min(wanted, left)) if left != 0 else b""
-        rest = rest[whole:] + data
-        left = None if left is None else left - len(data)
+        data = pipe.read1(int(min(block, left)))
+        rest, left = rest[whole:] + data, left - len(data)
         if not data:
             break
-    if left:
+    if 0 < left < math.inf:
         log.warning(f"standard input: ended {left} bytes before its header says")
     if rest:
         log.warning(
@@ -92,7 +91,7 @@ def _read_wav(pipe: io.BufferedReader) -> Iterator[tuple[np.ndarray, int]]:
         elif name == b"data":
             if encoding is None:
                 raise InputError("standard input: a WAV header without a format; repair what writes it")
-            yield from _read_samples(pipe, encoding, None if size == 0 or size >= STREAMED else size)
+            yield from _read_samples(pipe, encoding, size if 0 < size < STREAMED else math.inf)
             pipe.read(size % 2)
         else:
             pipe.read(size + size % 2)

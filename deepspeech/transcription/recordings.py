@@ -138,13 +138,9 @@ def _transcribe_batches(
         worker_init_fn=ignore_signals,
     )
     for batch, loaded in zip(batches, loader, strict=True):
-        results: dict[str, Result] = {}
-        waveforms = {}
-        for path, waveform in zip(batch, loaded, strict=True):
-            if isinstance(waveform, InputError):
-                results[path] = waveform
-            else:
-                waveforms[path] = waveform
+        pairs = list(zip(batch, loaded, strict=True))
+        results: dict[str, Result] = {path: each for path, each in pairs if isinstance(each, InputError)}
+        waveforms = {path: each for path, each in pairs if path not in results}
         if waveforms:
             transcripts = recognizer.batch_transcripts(list(waveforms.values()), words)
             results |= zip(waveforms, transcripts, strict=True)

@@ -22,7 +22,7 @@ from deepspeech.data.sampler import BucketingSampler
 from deepspeech.errors import InputError
 from deepspeech.evaluation.evaluate import Evaluation, compare, evaluate
 from deepspeech.evaluation.log_probs import SavedOutput
-from deepspeech.inference.factory import InferenceConfig, inference_device, inference_format, make_decoder
+from deepspeech.inference.factory import InferenceConfig, device_and_format, make_decoder
 from deepspeech.inference.quantization import quantize
 from deepspeech.inference.recognizer import Recognizer
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, one_of, option
@@ -39,8 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if path := getattr(data, name):
             folder, flag = os.path.dirname(path) or ".", f"--{name.replace('_', '-')}"
             distributed.on_rank_zero(partial(check_writable, folder, flag))
-    device = inference_device(inference.cuda)
-    dtype = inference_format(inference, device)
+    device, dtype = device_and_format(inference)
     model = distributed.on_rank_zero(lambda: load_model(inference.model_path)).to(device)
     if inference.int8:
         quantize(model)

@@ -20,18 +20,12 @@ from deepspeech.data.manifest import read_transcript
 from deepspeech.decoding.alignment import ForcedAligner
 from deepspeech.decoding.decoder import Decoder
 from deepspeech.errors import InputError
-from deepspeech.inference.factory import InferenceConfig, inference_device, inference_format, make_decoder
+from deepspeech.inference.factory import InferenceConfig, device_and_format, make_decoder
 from deepspeech.inference.quantization import quantize
 from deepspeech.inference.recognizer import Recognizer
 from deepspeech.transcription.live import StreamConfig, transcribe_live
 from deepspeech.transcription.recordings import RecordingsConfig, find_recordings, transcribe_recordings
-from deepspeech.transcription.writers import (
-    SUBTITLES,
-    Renderer,
-    ResultFiles,
-    TranscriptConfig,
-    write_pieces,
-)
+from deepspeech.transcription.writers import SUBTITLES, Renderer, ResultFiles, TranscriptConfig, write_pieces
 
 NAME = os.path.basename(__file__)
 
@@ -53,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         flag = "--align" if output.align else f"--format {output.format}"
         remedy = "" if output.align else ", or name a folder with --output"
         raise InputError(f"{flag}: {len(files)} audio files; give one at a time{remedy}")
-    device = inference_device(inference.cuda)
+    device, dtype = device_and_format(inference)
     model = load_model(inference.model_path, device)
     decoder: Decoder
     if output.align:
@@ -63,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         decoder = make_decoder(decoding, model.labels)
     if inference.int8:
         quantize(model)
-    recognizer = Recognizer(model, decoder, inference_format(inference, device))
+    recognizer = Recognizer(model, decoder, dtype)
     if streaming.stream:
         transcribe_live(recognizer, files[0], streaming)
         return 0

@@ -17,10 +17,6 @@ class ForcedAligner:
 
     `deepspeech.decoding.word_times` gives the times of its words and how well each fits the audio.
 
-    Args:
-        labels: The network's labels.
-        transcript: The text of every utterance.
-
     Raises:
         InputError: The transcript is empty or has characters that are not in the labels.
     """

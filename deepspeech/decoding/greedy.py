@@ -10,11 +10,7 @@ from deepspeech.labels import Labels
 
 
 class GreedyDecoder:
-    """The most probable label of every frame, repeats merged, blanks left out.
-
-    Args:
-        labels: The network's labels.
-    """
+    """The most probable label of every frame, repeats merged, blanks left out."""
 
     def __init__(self, labels: Labels) -> None:
         self.labels = labels
@@ -35,11 +31,7 @@ class GreedyDecoder:
 
 
 class GreedyStream:
-    """Greedy decoding of one utterance; all text is committed at once.
-
-    Args:
-        labels: The network's labels.
-    """
+    """Greedy decoding of one utterance; all text is committed at once."""
 
     def __init__(self, labels: Labels) -> None:
         self.labels = labels

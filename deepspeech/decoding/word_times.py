@@ -51,7 +51,7 @@ def find_words(
     make none, the words meet at the space.
 
     Args:
-        hypothesis: Text, and the output frame at which each character starts.
+        hypothesis: Of the utterance.
         log_probs: (frames, labels) of the utterance, without padding.
         pauses: Start and end in seconds of each, in order.
         labels: The network's labels.
@@ -88,11 +88,6 @@ def confidences(hypothesis: Hypothesis, log_probs: Tensor, labels: Labels) -> li
     ones (area under the ROC curve 0.98) far better than the product or the mean of the letters'
     probabilities (0.84). CTC takes frames for independent, which counts the same doubt several
     times; the root halves the calibration error (0.13 to 0.06).
-
-    Args:
-        hypothesis: Text, and the output frame at which each character starts.
-        log_probs: (frames, labels).
-        labels: The network's labels.
     """
     log_probs = log_probs.detach().cpu().double().clone()
     if " " in labels:  # around the word, a space is as good as a blank

@@ -29,26 +29,18 @@ class InferenceConfig(Options):
     int8: bool = option(False, "8-bit weights in lstm and gru layers, on the CPU")
 
 
-def inference_device(cuda: bool) -> torch.device:
-    """The device to run on.
+def device_and_format(config: InferenceConfig) -> tuple[torch.device, torch.dtype]:
+    """The device to run on and the dtype for autocast there; float32 means no autocast.
 
     Raises:
-        InputError: `cuda` is set and there is no GPU.
+        InputError: There is no GPU, or half precision is asked of a CPU.
     """
-    if cuda and not torch.cuda.is_available():
+    if config.cuda and not torch.cuda.is_available():
         raise InputError("--cuda: no CUDA device can be used here; leave the flag out to run on the CPU")
-    return process_device(cuda)
-
-
-def inference_format(config: InferenceConfig, device: torch.device) -> torch.dtype:
-    """The dtype for autocast; float32 means no autocast.
-
-    Raises:
-        InputError: Half precision on a CPU.
-    """
-    if config.half and device.type == "cpu":
+    if config.half and not config.cuda:
         raise InputError("--half: half precision needs --cuda; leave the flag out on the CPU")
-    return number_format("fp16" if config.half else config.precision, device)
+    device = process_device(config.cuda)
+    return device, number_format("fp16" if config.half else config.precision, device)
 
 
 def make_decoder(config: DecoderConfig, labels: Labels) -> StreamingDecoder:

@@ -119,14 +119,9 @@ class Piece:
 def place(
     transcript: Transcript, start: float, stop: float, frame_seconds: float, spaced: bool = True
 ) -> Piece:
-    """Shift the transcript of a segment to its place in the recording.
+    """Shift the transcript of a segment, from `start` to `stop` seconds, to its place in the recording.
 
-    Args:
-        transcript: Its times count from the start of the segment.
-        start: Of the segment in the recording, seconds.
-        stop: Its end.
-        frame_seconds: Seconds from one output frame to the next.
-        spaced: Whether spaces separate words; if not, the text can be cut between any characters.
+    If it is not spaced, it can be cut between any two characters, not only between words.
     """
     frames, text = round(start / frame_seconds), transcript.hypothesis.text
     offsets = [frames + offset for offset in transcript.hypothesis.offsets]
@@ -143,13 +138,9 @@ def place(
 
 
 def join(pieces: Iterable[Piece]) -> Iterator[Transcript]:
-    """Remove what overlapping pieces share: the left one counts up to a seam, the right one from there.
+    """Yield the transcript of each piece that has text, without what the next piece repeats.
 
-    Args:
-        pieces: In the order of the recording; they are taken one by one.
-
-    Yields:
-        The transcript of each piece that has text, without overlaps.
+    Where two overlap, the left one counts up to a seam, the right one from there.
     """
     pieces, since, last_end = iter(pieces), -math.inf, 0.0
     left = next(pieces, None)

@@ -34,18 +34,14 @@ def quantize(model: DeepSpeech) -> DeepSpeech:
 
 
 class Int8Layer(nn.Module):
-    """An inference-only `RecurrentLayer` with 8-bit weights.
-
-    Args:
-        layer: The layer that it replaces.
-    """
+    """An inference-only `RecurrentLayer` with 8-bit weights, made from a float one."""
 
     def __init__(self, layer: RecurrentLayer) -> None:
         super().__init__()
         self.batch_norm, self.hidden_size = layer.batch_norm, layer.rnn.hidden_size
         self.states = 2 if layer.rnn.mode == "LSTM" else 1  # hidden and cell, or hidden
         suffixes = ("_l0", "_l0_reverse")[: 1 + layer.rnn.bidirectional]
-        self.directions = nn.ModuleList(_int8(_direction(layer.rnn, suffix)) for suffix in suffixes)
+        self.directions = nn.ModuleList(_int8(layer.rnn, suffix) for suffix in suffixes)
 
     def forward(self, inputs: Tensor, frames: Frames, state: State | None = None) -> tuple[Tensor, State]:
         """See `RecurrentLayer.forward`."""
@@ -62,18 +58,13 @@ class Int8Layer(nn.Module):
         return frames.clear(outputs), state if isinstance(state, tuple) else (state,)
 
 
-def _direction(rnn: nn.RNNBase, suffix: str) -> nn.RNNBase:
-    """One direction of a layer as a layer of its own."""
-    kind = nn.LSTM if isinstance(rnn, nn.LSTM) else nn.GRU
-    single = kind(rnn.input_size, rnn.hidden_size)
+def _int8(rnn: nn.RNNBase, suffix: str) -> nn.Module:
+    """One direction of a layer as an 8-bit layer of its own."""
+    single = (nn.LSTM if isinstance(rnn, nn.LSTM) else nn.GRU)(rnn.input_size, rnn.hidden_size).eval()
     single.load_state_dict({name: getattr(rnn, name.replace("_l0", suffix)) for name in single.state_dict()})
-    return single.eval()
-
-
-def _int8(layer: nn.RNNBase) -> nn.Module:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.ao is deprecated
         holder: nn.Sequential = torch.ao.quantization.quantize_dynamic(  # type: ignore[no-untyped-call]  # torch has no annotation
-            nn.Sequential(layer), {type(layer)}, torch.qint8
+            nn.Sequential(single), {type(single)}, torch.qint8
         )
     return holder[0]

@@ -24,12 +24,6 @@ class Stream:
     of the features cover all frames since the utterance started, so minutes of silence should not
     be part of one: for endless audio, call `end_utterance` where `silence` is long.
 
-    Args:
-        model: In eval mode.
-        spectrogram: Computes the model's features, on its device.
-        decoder: Turns the model's output into text.
-        dtype: Format of autocast; float32 for none.
-
     Raises:
         InputError: The model cannot stream; the message says why, and what to train.
     """

@@ -37,12 +37,8 @@ def rows(
 ) -> list[dict[str, Any]]:
     """The `output` of deepspeech.pytorch's JSON, best first.
 
-    Args:
-        transcripts: Of one recording.
-        frame_seconds: Seconds from one output frame to the next.
-        offsets: Add where each character starts, in output frames and in seconds.
-        words: Add the time and confidence of each word.
-        scores: Add what the decoder ranks by.
+    On demand with where each character starts (in output frames and in seconds), with times and
+    confidences of words, with what the decoder ranks by.
     """
     result = []
     for transcript in transcripts:

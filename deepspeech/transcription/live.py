@@ -49,15 +49,10 @@ Blocks = Iterator[tuple[np.ndarray, int]]  # waveforms (samples,) with their sam
 
 
 def transcribe_live(recognizer: Recognizer, source: str, config: StreamConfig) -> None:
-    """Print the text so far whenever it changes, and the final text of every utterance.
+    """Transcribe a file, or `-` for standard input: print the text so far, and that of every utterance.
 
     On a terminal one line is rewritten; elsewhere every change is a line of JSON. An utterance
     ends with a silence. Ctrl-C ends the audio, not the transcript.
-
-    Args:
-        recognizer: Its model must be able to stream.
-        source: An audio file, or `-` for standard input.
-        config: How to read it.
 
     Raises:
         InputError: The audio cannot be read, or the model cannot stream. The transcript of what
@@ -143,12 +138,7 @@ def interruptible(blocks: Blocks) -> Blocks:
 
 
 class Display:
-    """Shows text: one line that is rewritten on a terminal, else JSON lines.
-
-    Args:
-        output: Where it is written.
-        frame_seconds: Seconds from one output frame to the next.
-    """
+    """Shows text: one line that is rewritten on a terminal, else JSON lines."""
 
     def __init__(self, output: TextIO, frame_seconds: float) -> None:
         self.output, self.terminal, self.frame_seconds = output, output.isatty(), frame_seconds

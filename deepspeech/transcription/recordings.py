@@ -86,14 +86,9 @@ def find_recordings(files: Iterable[str], config: RecordingsConfig) -> tuple[lis
 def transcribe_recordings(
     recognizer: Recognizer, paths: Sequence[str], config: RecordingsConfig, words: bool, progress: bool
 ) -> Iterator[tuple[str, Result]]:
-    """Transcribe files: short ones in batches of like length, long ones in segments.
+    """Transcribe different files: short ones in batches of like length, long ones in segments.
 
-    Args:
-        recognizer: Transcribes.
-        paths: Audio files, each once.
-        config: What is long, and how much is computed at a time.
-        words: Whether to find the words of short recordings; long ones always have them.
-        progress: Whether to show bars on standard error.
+    Short recordings have the times of their words only on demand, long ones always.
 
     Yields:
         Each path with its result, in the order of `paths`. A long recording comes once for every

@@ -110,10 +110,6 @@ class ResultFiles:
     Folders are kept, relative to the working directory or else to the root, so recordings of the
     same name have different results. A file appears when it is complete.
 
-    Args:
-        folder: Where they are written.
-        suffix: Of their names.
-
     Raises:
         InputError: Nothing can be written there.
     """

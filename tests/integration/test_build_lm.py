@@ -91,7 +91,8 @@ def test_other_scripts_than_latin(folder):
 def test_transcripts_of_a_manifest(folder, corpus):
     out = folder / "manifest.arpa"
     build_lm.main([str(corpus.train), str(out)])
-    assert set(LanguageModel(str(out), Labels.load("labels.json")).spellings) <= {"ONE", "TWO", "THREE", "FOUR"}
+    model = LanguageModel(str(out), Labels.load("labels.json"))
+    assert set(model.spellings) <= {"ONE", "TWO", "THREE", "FOUR"}
 
 
 def test_wrong_texts(folder):

@@ -19,7 +19,7 @@ export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 help:
 	@echo "make demo   train on synthetic speech, test and transcribe: minutes on two cores"
 	@echo "make test   check style and types and run all tests"
-	@echo "make lock   choose the versions in requirements.lock anew"
+	@echo "make lock   choose the versions in requirements.lock anew, check that all have wheels"
 	@echo "make clean  remove the environment, the synthetic corpus and the demo's model"
 
 demo: $(VENV)/installed $(CORPUS)/test_manifest.csv
@@ -43,10 +43,10 @@ test: $(VENV)/installed
 		$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 -m "not slow" $(NUMERICS)
 
 lock: $(VENV)/installed
-	$(BIN)/pip install uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 \
-		--all-extras --no-emit-index-url --custom-compile-command "make lock" \
+		--only-binary :all: --all-extras --no-emit-index-url --custom-compile-command "make lock" \
 		--output-file requirements.lock pyproject.toml
+	$(BIN)/python scripts/check_wheels.py
 
 clean:
 	rm -rf $(VENV) $(CORPUS) $(DEMO)

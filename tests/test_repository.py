@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 import zipfile
 from collections import Counter
 from pathlib import Path
@@ -18,7 +19,8 @@ import deepspeech
 
 ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "deepspeech").rglob("*.py"))
-CODE = [*MODULES, *ROOT.glob("*.py"), *(ROOT / "data").glob("*.py"), *(ROOT / "benchmarks").glob("*.py")]
+SCRIPTS = [path for folder in ("data", "benchmarks", "scripts") for path in (ROOT / folder).glob("*.py")]
+CODE = [*MODULES, *ROOT.glob("*.py"), *SCRIPTS]
 
 
 AFTER_TRAINING = "run|runs|step|steps|set|batch|loop|state|time|loss|epoch|corpus|data|manifest|utterance"
@@ -80,6 +82,14 @@ def test_every_requirement_is_locked_to_one_version_within_its_range(wheel):
             continue
         version = versions[requirement.name.lower()].removeprefix("==")
         assert version in requirement.specifier, text
+
+
+def test_no_marker_takes_a_requirement_from_users():
+    """What has no wheels for every Python and platform is for developers only."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    users = [*project["dependencies"], *(each for name in extras if name != "dev" for each in extras[name])]
+    assert not [text for text in users if Requirement(text).marker]
 
 
 def test_the_lock_names_no_index_and_no_path():

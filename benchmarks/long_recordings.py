@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Whether long recordings lose words at the cuts, and how much memory they take.
+"""Check whether long recordings lose words at the cuts, and how much memory they take.
 
 Joins utterances of a manifest with pauses of 0.2 to 1 s of faint noise to one recording, and
 compares its transcript with those of the utterances. Then transcribes recordings of one
@@ -53,7 +53,7 @@ def main() -> int:
 
 
 def write_joined(path: Path, recognizer: Recognizer, arguments: argparse.Namespace) -> str:
-    """Write the recording; returns what the recognizer reads of its utterances one by one."""
+    """Write the recording; returns the transcripts of its utterances one by one."""
     random = np.random.default_rng(arguments.seed)
     rate = recognizer.model.config.features.sample_rate
     utterances, _ = read_manifest(arguments.manifest)

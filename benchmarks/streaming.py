@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Time a stream: how many times faster than it is spoken, and whether it slows down with time.
 
-A network of 5 x 512 units with a lookahead hears ten minutes of noise in chunks of 100 ms.
+A network of 5 x 512 units with a lookahead processes ten minutes of noise in chunks of 100 ms.
 
     python benchmarks/streaming.py [--threads 2] [--minutes 10] [--check]
 

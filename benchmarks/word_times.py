@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""How exact the times of words are, and how true their confidences.
+"""Measure how exact the times of words are, and how reliable their confidences.
 
 Joins single recorded words with pauses of known length and compares the times that `--words` and
-`--align` tell with the true ones. Recordings are files WORD_SPEAKER_INDEX.wav, where WORD is a
+`--align` give with the true ones. Recordings are files WORD_SPEAKER_INDEX.wav, where WORD is a
 digit, as the Free Spoken Digit Dataset names them; those with INDEX below 5 are used, which the
 connected-digits corpus keeps out of training.
 
@@ -91,15 +91,15 @@ def main() -> int:
         utterances = joined(arguments.recordings, rate, pauses, arguments.utterances, random.Random(1))
         for each in tqdm(utterances, label, arguments.utterances, leave=False):
             text = " ".join(word.text for word in each.words)
-            read = reader.transcripts(each.waveform)[0].words
-            told = Recognizer(model, ForcedAligner(model.labels, text)).transcripts(each.waveform)[0].words
-            for true, found in matched(each.words, read):
+            recognised = reader.transcripts(each.waveform)[0].words
+            aligned = Recognizer(model, ForcedAligner(model.labels, text)).transcripts(each.waveform)[0].words
+            for true, found in matched(each.words, recognised):
                 total += found is not None
                 if found and found.confidence > SURE:
                     sure.append(true is not None and true.text == found.text)
                 if true and found:
                     errors.setdefault(("--words", label), []).append(found.start - true.start)
-            for true, found in zip(each.words, told, strict=True):
+            for true, found in zip(each.words, aligned, strict=True):
                 errors.setdefault(("--align", label), []).append(found.start - true.start)
     passed = report(errors)
     share = sum(sure) / max(len(sure), 1)
@@ -115,7 +115,7 @@ def matched(true: list[Word], found: list[Word]) -> list[tuple[Word | None, Word
 
 
 def report(errors: dict[tuple[str, str], list[float]]) -> bool:
-    """Print the table; tell whether all bars hold."""
+    """Print the table; returns whether all bars hold."""
     print(f"{'':10}{'pauses':18}{'starts':>8}{'median error':>14}{'within 60 ms':>14}{'within 100 ms':>15}")
     passed = True
     for mode, (limit, share) in BARS.items():

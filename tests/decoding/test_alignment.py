@@ -19,8 +19,8 @@ LABELS = Labels(["_", "A", "B", " "])
 
 
 PATHS = np.array(list(itertools.product(range(len(LABELS)), repeat=6)))  # (4096, frames)
-BEGINS = (PATHS != 0) & np.diff(PATHS, axis=1, prepend=0).astype(bool)
-SPELLED = [tuple(path[begin]) for path, begin in zip(PATHS, BEGINS, strict=True)]
+STARTS = (PATHS != 0) & np.diff(PATHS, axis=1, prepend=0).astype(bool)
+SPELLED = [tuple(path[start]) for path, start in zip(PATHS, STARTS, strict=True)]
 
 
 @given(seed=st.integers(0, 10_000), text=st.sampled_from(["A", "AB", "AA", "A B", "ABB"]))
@@ -30,7 +30,7 @@ def test_is_the_best_of_all_paths(seed, text):
     scores = log_probs.numpy()[np.arange(6), PATHS].sum(axis=1)
     scores[[spelled != tuple(targets) for spelled in SPELLED]] = -np.inf
     offsets, score = forced_align(log_probs, targets, LABELS.blank)
-    assert offsets == np.flatnonzero(BEGINS[scores.argmax()]).tolist()
+    assert offsets == np.flatnonzero(STARTS[scores.argmax()]).tolist()
     assert score == pytest.approx(scores.max(), abs=1e-4)
 
 

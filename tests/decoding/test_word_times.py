@@ -34,7 +34,7 @@ def peaky(path: str, sureness: float = 0.99) -> Tensor:
     return probabilities.log()
 
 
-def read(log_probs: Tensor) -> Hypothesis:
+def greedy(log_probs: Tensor) -> Hypothesis:
     return GreedyDecoder(LABELS).decode(log_probs[None], torch.tensor([len(log_probs)]))[0][0]
 
 
@@ -61,7 +61,7 @@ def speech(seconds: float, *sounds: tuple[float, float], noise: float = 1e-3) ->
 
 def words_of(path: str, waveform: np.ndarray) -> list[Word]:
     log_probs = peaky(path)
-    return find_words(read(log_probs), log_probs, find_pauses(waveform, RATE), LABELS, FRAME)
+    return find_words(greedy(log_probs), log_probs, find_pauses(waveform, RATE), LABELS, FRAME)
 
 
 class TestTimes:
@@ -83,7 +83,7 @@ class TestTimes:
         assert first.start == pytest.approx(0.1, abs=0.025)
         assert second.end == pytest.approx(0.7, abs=0.025)
 
-    def test_beam_search_tells_the_same(self):
+    def test_beam_search_gives_the_same(self):
         log_probs = peaky("_____________AA_B__ _________________A_B__________")
         pauses = find_pauses(speech(1.0, (0.1, 0.4), (0.6, 0.9)), RATE)
         greedy, beam = (
@@ -136,12 +136,12 @@ class TestTimes:
 class TestConfidence:
     def test_a_sure_network_is_sure(self):
         log_probs = peaky("__A_B_ _B_", sureness=1 - 1e-7)
-        assert confidences(read(log_probs), log_probs, LABELS) == pytest.approx([1, 1], abs=1e-4)
+        assert confidences(greedy(log_probs), log_probs, LABELS) == pytest.approx([1, 1], abs=1e-4)
 
     def test_doubt_concerns_the_word_in_which_it_is(self):
         log_probs = peaky("__A_B_ _B_", sureness=1 - 1e-7)
         log_probs[4] = torch.tensor([1e-9, 0.4, 0.6, 1e-9]).log()
-        sure, other = confidences(read(log_probs), log_probs, LABELS)
+        sure, other = confidences(greedy(log_probs), log_probs, LABELS)
         assert sure == pytest.approx(math.sqrt(0.6), abs=1e-3)
         assert other == pytest.approx(1, abs=1e-3)
 
@@ -149,7 +149,7 @@ class TestConfidence:
         half = torch.tensor([0.5, 0.5, 1e-9, 1e-9]).log()
         log_probs = peaky("__A_", sureness=1 - 1e-7)
         log_probs[1] = half
-        assert confidences(read(log_probs), log_probs, LABELS) == pytest.approx([1], abs=1e-3)
+        assert confidences(greedy(log_probs), log_probs, LABELS) == pytest.approx([1], abs=1e-3)
 
     @given(seed=st.integers(0, 10_000), word=st.sampled_from(["A", "AB", "BB", "ABA"]))
     def test_is_the_root_of_all_paths_that_spell_the_word(self, seed, word):

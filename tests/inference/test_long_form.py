@@ -203,7 +203,7 @@ def test_pieces_that_do_not_overlap_follow_each_other():
     assert [(word.text, word.start) for word in whole.words] == [("ONE", 0.2), ("TWO", 0.8), ("THREE", 3.2)]
 
 
-def test_pieces_without_text_give_none():
+def test_pieces_without_text_yield_nothing():
     assert list(join([])) == list(join([piece([], 0, 2), piece([], 1, 3)])) == []
     assert concatenate([]) == Transcript(Hypothesis("", [], 0.0), [])
 

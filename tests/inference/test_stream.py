@@ -66,7 +66,7 @@ def chunks_of(waveform, sizes):
         start, index = start + size, index + 1
 
 
-def read(hypothesis):
+def text_and_offsets(hypothesis):
     return hypothesis.text, hypothesis.offsets
 
 
@@ -81,14 +81,16 @@ def test_log_probabilities_of_chunks_are_those_of_the_whole(labels, cell, sample
     recognizer, waveform = Recognizer(model), audio(samples)
     whole, (count,) = recognizer.log_probs([waveform])
     sizes = [max(size, samples // 100) for size in sizes]  # bounds the number of chunks, so the time
-    heard = seen = None
+    features_state = model_state = None
     rows = []
     with torch.inference_mode():
         for chunk in [*chunks_of(waveform, sizes), waveform[:0]]:
             final = not len(chunk)
             chunk = torch.from_numpy(chunk)[None]
-            features, lengths, heard = recognizer.spectrogram.forward_chunk(chunk, None, heard, final)
-            log_probs, lengths, seen = model.forward_chunk(features, lengths, seen, final)
+            features, lengths, features_state = recognizer.spectrogram.forward_chunk(
+                chunk, None, features_state, final
+            )
+            log_probs, lengths, model_state = model.forward_chunk(features, lengths, model_state, final)
             assert lengths.tolist() == [log_probs.shape[1]]
             rows.append(log_probs)
     streamed = torch.cat(rows, 1)
@@ -111,7 +113,7 @@ def test_text_of_chunks_is_that_of_the_whole(labels, decoder, cell, samples, siz
         committed = partial.committed
     final, whole = stream.finish(), recognizer.transcribe(waveform)
     assert final.text.startswith(committed)
-    assert read(final) == read(whole)
+    assert text_and_offsets(final) == text_and_offsets(whole)
     assert final.score == pytest.approx(whole.score, abs=1e-3)
 
 
@@ -133,7 +135,7 @@ def test_a_batch_streams_as_each_of_its_utterances(labels, cell):
         assert torch.allclose(row[:count], expected[:count], atol=1e-5)
 
 
-def test_a_stream_goes_on_after_the_end_of_an_utterance(labels):
+def test_a_stream_continues_after_the_end_of_an_utterance(labels):
     recognizer = streaming_recognizer(labels)
     stream, utterances = recognizer.stream(), [audio(20_000, seed=1), audio(9000, seed=2)]
     for utterance in utterances:
@@ -141,7 +143,7 @@ def test_a_stream_goes_on_after_the_end_of_an_utterance(labels):
         for chunk in chunks_of(utterance, [1600]):
             stream.feed(chunk)
         assert stream.seconds == pytest.approx(len(utterance) / 16000)
-        assert read(stream.finish()) == read(recognizer.transcribe(utterance))
+        assert text_and_offsets(stream.finish()) == text_and_offsets(recognizer.transcribe(utterance))
 
 
 def test_two_streams_of_one_recognizer_do_not_mix(labels):
@@ -180,9 +182,9 @@ def test_ten_minutes_of_silence_cost_no_more_than_one(labels):
     silence = np.zeros(60 * 8000, dtype=np.float32)
     for _ in range(10):
         partial = stream.feed(silence)
-        heard, seen = stream._feature_state, stream._model_state
-        parts = [heard.held, heard.sums, *seen.conv, seen.lookahead]
-        parts += [part for state in seen.rnns for part in state]
+        audio, network = stream._feature_state, stream._model_state
+        parts = [audio.held, audio.sums, *network.conv, network.lookahead]
+        parts += [part for state in network.rnns for part in state]
         sizes.append(sum(part.numel() for part in parts))
         assert stream._decoder_stream.frames - stream._decoder_stream.start < HORIZON + COMMIT
     assert len(set(sizes)) == 1
@@ -205,7 +207,9 @@ def test_16_bit_samples_are_those_of_a_file(labels):
     waveform = (audio(16000) * 2**15).clip(-(2**15), 2**15 - 1).astype(np.int16)
     stream = recognizer.stream()
     stream.feed(waveform)
-    assert read(stream.finish()) == read(recognizer.transcribe(waveform * np.float32(2**-15)))
+    assert text_and_offsets(stream.finish()) == text_and_offsets(
+        recognizer.transcribe(waveform * np.float32(2**-15))
+    )
 
 
 def test_other_sample_rates_are_resampled(labels):
@@ -241,14 +245,14 @@ def test_the_sample_rate_may_change(labels):
         (np.zeros(10, np.float32), 3, "audio of 3 Hz; give 1000 to 768000 Hz"),
     ],
 )
-def test_bad_samples_are_refused_and_the_utterance_goes_on(labels, samples, rate, words):
+def test_bad_samples_are_refused_and_the_utterance_continues(labels, samples, rate, words):
     recognizer, waveform = streaming_recognizer(labels), audio(8000)
     stream = recognizer.stream()
     stream.feed(waveform[:3000])
     with pytest.raises(InputError, match=f"^stream: {words}"):
         stream.feed(samples, rate)
     stream.feed(waveform[3000:])
-    assert read(stream.finish()) == read(recognizer.transcribe(waveform))
+    assert text_and_offsets(stream.finish()) == text_and_offsets(recognizer.transcribe(waveform))
 
 
 @pytest.mark.parametrize(
@@ -317,6 +321,6 @@ def test_ending_an_utterance_loses_nothing(labels, cell):
             part = waveform[round(start * 16000) : round(now * 16000)]
             partial = alone.feed(part)
             assert found.text == partial.text
-            read = [offset for label, offset in zip(found.text, found.offsets, strict=True) if label != " "]
-            assert all(start + each * model.frame_seconds < stream.start for each in read)
+            spoken = [offset for label, offset in zip(found.text, found.offsets, strict=True) if label != " "]
+            assert all(start + each * model.frame_seconds < stream.start for each in spoken)
     assert len(starts) > 1

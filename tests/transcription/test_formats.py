@@ -86,7 +86,7 @@ def test_subtitles_hold_all_words_within_their_limits(words):
 
 
 @given(transcripts())
-def test_subtitles_stay_to_be_read_and_never_overlap(words):
+def test_subtitles_stay_long_enough_and_never_overlap(words):
     cues = list(cues_of(words))
     for cue, following in zip(cues, [*cues[1:], None], strict=True):
         assert 0 < cue.end - cue.start <= 1000 * CUE_SECONDS
@@ -157,7 +157,7 @@ class TestScript:
         assert [word["text"] for word in timed["words"]] == timed["transcription"].split()
         assert all(0 <= word["start"] < word["end"] <= 1.53 for word in timed["words"])
 
-    def test_alternatives_tell_their_scores(self, run):
+    def test_alternatives_have_scores(self, run):
         rows = json.loads(run("--decoder", "beam", "--top-paths", "3"))["output"]
         assert 1 <= len(rows) <= 3
         assert [set(row) for row in rows] == [{"transcription", "score", "acoustic_score", "lm_score"}] * len(
@@ -185,7 +185,7 @@ class TestScript:
             out = " ".join(line for line in out.splitlines() if re.fullmatch("[ABC ]+", line))
         assert out.split() == row["transcription"].split()
 
-    def test_align_tells_times_of_words_and_characters(self, run, folder):
+    def test_align_gives_times_of_words_and_characters(self, run, folder):
         document = json.loads(run("--align", str(folder / "text.txt")))
         (row,) = document["output"]
         assert document["_meta"]["decoder"]["type"] == "alignment"
@@ -194,7 +194,7 @@ class TestScript:
         assert len(row["offsets"]) == len(row["offsets_seconds"]) == len("AB CAB A")
         assert row["offsets"] == sorted(set(row["offsets"]))
 
-    def test_every_format_tells_the_aligned_words(self, run, folder):
+    def test_every_format_has_the_aligned_words(self, run, folder):
         align = "--align", str(folder / "text.txt")
         assert run(*align, "--format", "text") == "AB CAB A\n"
         assert [line.split()[4] for line in run(*align, "--format", "ctm").splitlines()] == ["AB", "CAB", "A"]

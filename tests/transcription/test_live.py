@@ -66,7 +66,7 @@ def check_rows(rows, text):
 
 
 @pytest.mark.parametrize("decoder", ["greedy", "beam"])
-def test_a_file_is_told_as_it_comes(transcribe, model_path, recording, decoder):
+def test_a_file_is_printed_as_it_comes(transcribe, model_path, recording, decoder):
     rows = transcribe(recording, "--decoder", decoder)
     assert len(rows) > 3
     if decoder == "greedy":
@@ -75,7 +75,7 @@ def test_a_file_is_told_as_it_comes(transcribe, model_path, recording, decoder):
 
 
 @pytest.mark.parametrize("kind", ["raw", "wav"])
-def test_standard_input_is_told_as_it_comes(transcribe, model_path, recording, kind):
+def test_standard_input_is_printed_as_it_comes(transcribe, model_path, recording, kind):
     data = recording.read_bytes()
     rows = transcribe("-", stdin=data if kind == "wav" else data[44:])
     check_rows(rows, Recognizer.load(model_path).transcribe(recording).text)
@@ -104,7 +104,7 @@ def test_hardly_any_audio_is_transcribed(transcribe, samples):
         (["-", "--format", "srt"], None, "--stream: transcribes one file, to its own lines"),
     ],
 )
-def test_what_cannot_be_streamed_says_so(transcribe, flags, stdin, words):
+def test_unusable_input_is_one_clear_error(transcribe, flags, stdin, words):
     with pytest.raises(InputError, match=words):
         transcribe(*flags, stdin=stdin)
 

@@ -62,7 +62,7 @@ def test_raw_bytes_are_samples_wherever_they_are_cut(data, sizes, channels):
     assert np.allclose(samples, expected.mean(axis=1), atol=1e-6)
 
 
-def test_an_odd_byte_is_left_out_and_said(capsys):
+def test_an_odd_byte_is_left_out_with_a_warning(capsys):
     samples, _ = read(bytes(101))
     assert len(samples) == 50
     assert "its last 1 bytes are no whole sample of 2 bytes; they are left out" in capsys.readouterr().err
@@ -71,7 +71,7 @@ def test_an_odd_byte_is_left_out_and_said(capsys):
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_32", "FLOAT"])
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize("sizes", [(1 << 16,), (5, 1, 3)])
-def test_wav_tells_its_own_format(subtype, channels, sizes):
+def test_wav_headers_give_the_format(subtype, channels, sizes):
     samples = noise(500, channels)
     found, rates = read(wav(samples, 22050, subtype), RAW, sizes)
     assert rates == [22050]
@@ -79,7 +79,7 @@ def test_wav_tells_its_own_format(subtype, channels, sizes):
 
 
 @pytest.mark.parametrize("size", [0, 0x7FFFFFFF, 0xFFFFFFFF])
-def test_wav_of_unknown_length_goes_on_to_the_end(size):
+def test_wav_of_unknown_length_is_read_to_the_end(size):
     data = bytearray(wav(noise(500)))
     place = data.index(b"data") + 4
     data[place : place + 4] = struct.pack("<I", size)
@@ -100,7 +100,7 @@ def test_wav_that_ends_early_gives_what_came(capsys):
 
 
 @pytest.mark.parametrize("subtype", ["PCM_24", "ULAW", "PCM_U8"])
-def test_formats_that_are_not_read_are_named(subtype):
+def test_unsupported_formats_are_named(subtype):
     with pytest.raises(InputError, match=r"standard input: WAV of format .* bits.*; send 16-bit"):
         read(wav(noise(10), 16000, subtype))
 

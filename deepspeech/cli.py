@@ -84,6 +84,8 @@ class _Parser(argparse.ArgumentParser):
 def _add_flag(section: argparse._ArgumentGroup, entry: Field[Any], kind: Any) -> None:
     metadata, default = entry.metadata, entry.default
     help = metadata["help"].replace("%", "%%")
+    if metadata["needs"]:
+        help += f", with --{metadata['needs'].replace('_', '-')}"
     if kind in (bool, bool | None):  # what None means depends on other things, which the help text names
         action = argparse.BooleanOptionalAction if default is not False else "store_true"
         help += " (default: yes)" if default is True else ""

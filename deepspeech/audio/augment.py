@@ -10,7 +10,7 @@ import functools
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import soundfile
@@ -21,6 +21,8 @@ from deepspeech.audio.tempo import change_tempo
 from deepspeech.errors import InputError
 from deepspeech.options import LEVEL, NOT_NEGATIVE, PROBABILITY, TEMPO, Options, one_of, option, shown
 
+RANGE: dict[str, Any] = {"nargs": 2, "metavar": ("LOW", "HIGH")}
+
 
 @dataclass(frozen=True)
 class AugmentConfig(Options):
@@ -28,10 +30,10 @@ class AugmentConfig(Options):
 
     speed_volume_perturb: bool = option(False, "change the tempo (not the pitch) and gain of every utterance")
     tempo_range: tuple[float, float] = option(
-        (0.85, 1.15), "tempo factors", TEMPO, needs="speed_volume_perturb", nargs=2, metavar=("LOW", "HIGH")
+        (0.85, 1.15), "tempo factors", TEMPO, needs="speed_volume_perturb", **RANGE
     )
     gain_range: tuple[float, float] = option(
-        (-6.0, 8.0), "gains in dB", LEVEL, needs="speed_volume_perturb", nargs=2, metavar=("LOW", "HIGH")
+        (-6.0, 8.0), "gains in dB", LEVEL, needs="speed_volume_perturb", **RANGE
     )
     noise_dir: str | None = option(
         None, "folder of noise files to mix in, of any sample rate and length", metavar="DIR"
@@ -44,12 +46,7 @@ class AugmentConfig(Options):
         0.5, "highest RMS amplitude of noise relative to the speech's", NOT_NEGATIVE, needs="noise_dir"
     )
     noise_snr: tuple[float, float] | None = option(
-        None,
-        "signal-to-noise ratios in dB, instead of --noise-min and --noise-max",
-        LEVEL,
-        needs="noise_dir",
-        nargs=2,
-        metavar=("LOW", "HIGH"),
+        None, "signal-to-noise ratios in dB, instead of amplitudes", LEVEL, needs="noise_dir", **RANGE
     )
     rir_dir: str | None = option(None, "folder of room impulse responses for reverberation", metavar="DIR")
     rir_prob: float = option(0.5, "share of utterances with reverberation", PROBABILITY, needs="rir_dir")

@@ -57,12 +57,6 @@ class FeatureConfig(Options):
         return self.window_samples // 2 + 1
 
 
-WINDOWS = {
-    "hamming": torch.hamming_window,
-    "hann": torch.hann_window,
-    "blackman": torch.blackman_window,
-    "bartlett": torch.bartlett_window,
-}
 PRIOR_FRAMES, PRIOR_MEAN, PRIOR_DEVIATION = 3, 0.1, 0.25  # see `normalize_running`
 MIN_DEVIATION = 1e-6  # below it features are only centred, so that silence gives zeros, not NaN
 
@@ -89,7 +83,8 @@ class Spectrogram(nn.Module):
         super().__init__()
         self.config = config
         size = config.window_samples
-        taper = WINDOWS[config.window](size, periodic=config.periodic, dtype=torch.float64)
+        window = getattr(torch, f"{config.window}_window")
+        taper = window(size, periodic=config.periodic, dtype=torch.float64)
         self.register_buffer("taper", taper.float(), persistent=False)
         self.frames = config.frames
 

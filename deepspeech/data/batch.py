@@ -13,24 +13,23 @@ from deepspeech.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Utterance:
+class Sample:
+    """One utterance, ready for the network."""
+
     index: int  # in the dataset
+    features: Tensor  # (bins, frames) float32
     target: Tensor  # (characters,) int64 label indices
     duration: float  # seconds
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample(_Utterance):
-    """One utterance, ready for the network."""
-
-    features: Tensor  # (bins, frames) float32
-
-
-@dataclass(frozen=True, kw_only=True)
-class WaveformSample(_Utterance):
+class WaveformSample:
     """One utterance whose features are yet to be computed."""
 
+    index: int  # in the dataset
     waveform: Tensor  # (samples,) float32
+    target: Tensor  # (characters,) int64 label indices
+    duration: float  # seconds
     warp_and_masks: Tensor | None = None  # (numbers,) int64: the random numbers of SpecAugment
 
 
@@ -48,9 +47,8 @@ class _Utterances:
 
     def pin_memory(self) -> Self:
         """Copy tensors to page-locked memory, so that copies to a GPU are asynchronous; for `DataLoader`."""
-        pinned: dict[str, Any] = {
-            name: value.pin_memory() for name, value in vars(self).items() if isinstance(value, Tensor)
-        }
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        pinned: dict[str, Any] = {name: tensor.pin_memory() for name, tensor in tensors.items()}
         return replace(self, **pinned)
 
 
@@ -93,16 +91,15 @@ def collate_waveforms(samples: Sequence[WaveformSample | InputError]) -> Wavefor
     good = [each for each in samples if isinstance(each, WaveformSample)]
     waveforms = [each.waveform for each in good]
     drawn = [each.warp_and_masks for each in good if each.warp_and_masks is not None]
-    return WaveformBatch(
-        waveforms=_padded(waveforms),
-        warp_and_masks=torch.stack(drawn) if drawn else None,
-        **_common(samples, waveforms),
-    )
+    masks = torch.stack(drawn) if drawn else None
+    return WaveformBatch(waveforms=_padded(waveforms), warp_and_masks=masks, **_common(samples, waveforms))
 
 
-def _common(samples: Sequence[_Utterance | InputError], inputs: Sequence[Tensor]) -> dict[str, Any]:
+def _common(
+    samples: Sequence[Sample | WaveformSample | InputError], inputs: Sequence[Tensor]
+) -> dict[str, Any]:
     """The fields of `_Utterances`."""
-    good = [each for each in samples if isinstance(each, _Utterance)]
+    good = [each for each in samples if not isinstance(each, InputError)]
     return {
         "indices": [each.index for each in good],
         "lengths": torch.tensor([each.shape[-1] for each in inputs], dtype=torch.int64),
@@ -114,9 +111,9 @@ def _common(samples: Sequence[_Utterance | InputError], inputs: Sequence[Tensor]
 
 
 def _padded(rows: Sequence[Tensor]) -> Tensor:
-    """(..., length) each -> (rows, ..., padded length), zero beyond each end."""
-    longest = max((row.shape[-1] for row in rows), default=0)
-    padded = torch.zeros(len(rows), *(rows[0].shape[:-1] if rows else ()), padded_length(longest))
+    """Rows (..., length) as one tensor (rows, ..., padded length), zero beyond each end."""
+    shape = rows[0].shape[:-1] if rows else ()
+    padded = torch.zeros(len(rows), *shape, padded_length(max((row.shape[-1] for row in rows), default=0)))
     for place, row in zip(padded, rows, strict=True):
         place[..., : row.shape[-1]] = row
     return padded

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,8 +21,6 @@ from deepspeech.data.sampler import BucketingSampler
 from deepspeech.errors import UnreadableError
 from deepspeech.labels import DEFAULT_PATH, PATH_HELP
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, one_of, option
-
-AnyBatch = TypeVar("AnyBatch", Batch, WaveformBatch, Batch | WaveformBatch)
 
 
 @dataclass(frozen=True)
@@ -108,15 +106,11 @@ class AudioDataLoader:
             UnreadableError: An utterance cannot be read and `skip_faulty` is off.
         """
         self.dataset.epoch = self.batch_sampler.epoch  # before the worker processes take their copy
-        return ahead(self._readable(), self._prepare, self.device)
-
-    def _readable(self) -> Iterator[Batch | WaveformBatch]:
-        for batch in self._loader:
-            if batch.faults and not self.skip_faulty:
-                raise UnreadableError(batch.faults[0])
-            yield batch
+        return ahead(self._loader, self._prepare, self.device)
 
     def _prepare(self, batch: Batch | WaveformBatch) -> Batch:
+        if batch.faults and not self.skip_faulty:
+            raise UnreadableError(batch.faults[0])
         return batch.to(self.device) if isinstance(batch, Batch) else self.features(batch)
 
 
@@ -156,9 +150,7 @@ class DeviceFeatures(nn.Module):
         return batch.with_features(features, lengths)
 
 
-def ahead(
-    batches: Iterable[AnyBatch], prepare: Callable[[AnyBatch], Batch], device: torch.device
-) -> Iterator[Batch]:
+def ahead(batches: Iterable[Any], prepare: Callable[[Any], Batch], device: torch.device) -> Iterator[Batch]:
     """Prepare batches, on a GPU one ahead.
 
     A GPU copies and prepares a batch on a stream of its own while the network computes the one before.

@@ -1,4 +1,4 @@
-"""Manifests: CSV files that name the utterances of a corpus. Read, write, build, merge, split."""
+"""Manifests: CSV files with an utterance per row."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def read_manifest(path: str | Path) -> tuple[list[Utterance], list[str]]:
     Relative paths are relative to the manifest's own folder.
 
     Returns:
-        The utterances, and one message for each row that is none.
+        The utterances, and a message for each malformed row.
 
     Raises:
         InputError: The file cannot be read.
@@ -72,13 +72,13 @@ def _parse(row: Sequence[str], folder: str, place: str) -> Utterance:
         except ValueError:
             seconds = math.nan
         if not 0 < seconds < math.inf:
-            raise InputError(f"{place}: {row[2]!r} is no duration in seconds; correct or remove it")
+            raise InputError(f"{place}: {row[2]!r} is not a duration in seconds; correct or remove it")
     audio_path, transcript_path = (os.path.join(folder, cell.strip()) for cell in row[:2])
     return Utterance(audio_path, transcript_path, seconds, place)
 
 
 def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
-    """Write the rows, with paths relative to the manifest's folder where they lie below it.
+    """Write a manifest; paths within its folder become relative.
 
     Raises:
         InputError: The file cannot be written, or a path is not UTF-8.
@@ -107,7 +107,7 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
 
 
 def read_transcript(path: str | Path) -> str:
-    """The text of a transcript file.
+    """Read a transcript file.
 
     Raises:
         InputError: It is missing or not UTF-8.

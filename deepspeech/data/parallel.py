@@ -1,4 +1,4 @@
-"""Work on many rows at once in threads or processes; every fault is collected."""
+"""Work on many rows in threads or processes, with their faults as values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from deepspeech import log
 from deepspeech.errors import InputError
 
 FAULTS_SHOWN = 200
-THREADS = 8  # most of the time they wait for the disk
+THREADS = 8  # they mostly wait for the disk
 BLOCK = 64  # rows that a thread takes at a time
 
 Row = TypeVar("Row")
@@ -43,7 +43,7 @@ class ValueOrFault(Dataset["Result | InputError"], Generic[Row, Result]):
 def map_checked(
     function: Callable[[Row], Result], rows: Sequence[Row], description: str
 ) -> tuple[list[Result], list[str]]:
-    """Apply a function in threads: its results in order, and the texts of its InputErrors."""
+    """Apply a function in threads; returns its results in order, and the messages of its InputErrors."""
     checked = ValueOrFault(function)
 
     def block(start: int) -> list[Result | InputError]:
@@ -63,7 +63,7 @@ def map_checked(
 
 
 def report_faults(path: str | Path, faults: Sequence[str], skip: bool = False) -> None:
-    """Raise all faults as one error or, to skip them, log how many rows are left out.
+    """Raise all faults as one error or, to skip them, log the number of rows left out.
 
     Raises:
         InputError: There are faults and `skip` is off.

@@ -1,4 +1,4 @@
-"""Many short rows in two arrays.
+"""Many short rows of numbers or text in two arrays.
 
 A Python object per row costs hundreds of bytes, and its reference count makes every worker process copy the
 page it lies on. Arrays cost neither.

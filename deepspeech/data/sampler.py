@@ -1,4 +1,4 @@
-"""BucketingSampler."""
+"""Which utterances form the batches of an epoch, and in which order."""
 
 from __future__ import annotations
 
@@ -8,30 +8,29 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch.utils.data import Sampler
 
-LIKE_LENGTH = 0.05  # utterances whose durations differ by less than this share may trade places
+LIKE_LENGTH = 0.05  # durations that differ by less than this share may trade places
 
 
 class BucketingSampler(Sampler[list[int]]):
-    """Batches of utterances of like length.
+    """Batches of utterances of similar length.
 
-    Utterances are sorted by duration and cut into batches. Shuffling happens between the
-    batches and among utterances of like length, seeded by (seed, epoch), so that every
-    epoch can be made again from its number. The first epoch goes from the shortest to the
-    longest (SortaGrad, Amodei et al., 2016, section 3.2).
+    Utterances are sorted by duration and cut into batches. Shuffling permutes the batches, and utterances of
+    similar length. Its seed is (seed, epoch), so that every epoch can be reproduced from its number. The
+    first epoch goes from the shortest to the longest (SortaGrad, Amodei et al., 2016, section 3.2).
 
     Args:
         durations: Seconds of every utterance.
         batch_size: Utterances in a batch of one process.
-        shuffle: Whether epochs differ; without it all go from short to long.
+        shuffle: Whether epochs differ; otherwise all go from short to long.
         sorta_grad: Whether epoch 0 is not shuffled.
         seed: Seed of the shuffling.
-        num_replicas: Processes that share an epoch. Each gets the same number of batches:
-            consecutive utterances of a global batch are dealt out to the processes. Where they
-            do not come out even, some get one less, or an empty batch.
-        rank: Which of them this is.
-        batch_seconds: Bounds a batch instead of `batch_size`: as many utterances as keep
-            (utterances x longest), which memory and time go by, within these seconds. An
-            utterance longer than that is a batch alone.
+        num_replicas: Processes that share an epoch. Each gets the same number of batches: consecutive
+            utterances of a global batch are dealt out to the processes. If their number is not a multiple of
+            the processes, some get one less, or an empty batch.
+        rank: Index of this process among them.
+        batch_seconds: Bounds a batch instead of `batch_size`: it holds as many utterances as keep (utterances
+            x longest), which determines memory and time, within these seconds. A longer utterance is a batch
+            by itself.
     """
 
     def __init__(
@@ -51,12 +50,12 @@ class BucketingSampler(Sampler[list[int]]):
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
-        """Choose the epoch, counted from 0, and the batch in it to begin with."""
+        """Choose the epoch, counted from 0, and its first batch to serve."""
         self.epoch, self.start = epoch, start
         self._batches = self.batches()
 
     def plan(self) -> list[int | float]:
-        """What the batches of an epoch depend on, to compare with another run's."""
+        """All that the batches of an epoch depend on, for comparison with another run."""
         size = 0 if self.batch_seconds else self.batch_size * self.num_replicas
         replicas = self.num_replicas if self.batch_seconds else 1
         return [self.seed, size, self.batch_seconds or 0, replicas, self.sorta_grad,
@@ -71,7 +70,7 @@ class BucketingSampler(Sampler[list[int]]):
             yield batch[self.rank :: self.num_replicas].tolist()
 
     def batches(self) -> list[np.ndarray]:
-        """All batches of the epoch, over all processes, as arrays of indices."""
+        """The batches of the epoch over all processes, as arrays of indices."""
         shuffled = self.shuffle and not (self.sorta_grad and self.epoch == 0)
         random = np.random.default_rng([self.seed, self.epoch])
         keys = self.durations
@@ -84,7 +83,7 @@ class BucketingSampler(Sampler[list[int]]):
         return batches
 
     def _cuts(self, durations: np.ndarray) -> Sequence[int]:
-        """Where batches end, but for the last one, along utterances from short to long."""
+        """The ends of all batches but the last, along utterances from short to long."""
         if self.batch_seconds is None:
             size = self.batch_size * self.num_replicas
             return range(size, len(durations), size)

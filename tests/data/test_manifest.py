@@ -132,7 +132,7 @@ def damage(corpus):
         ("train_0.wav", "lower.txt"): "the labels have its upper-case form",
         ("train_0.wav", "nothing.txt"): "empty transcript",
         ("train_0.wav", "latin.txt"): "not UTF-8",
-        ("train_0.wav", "train_0.txt", "short"): "'short' is no duration",
+        ("train_0.wav", "train_0.txt", "short"): "'short' is not a duration",
     }
     whole = [("train_0.wav", "train_0.txt"), ("train_1.flac", "train_1.txt")]
     write_rows(corpus.train, [*list(faulty)[:2], *whole, *list(faulty)[2:]])

@@ -13,6 +13,8 @@ COMMANDS = {
     "test": "measure the word and character error rate of a model",
     "transcribe": "transcribe audio files, folders or a live stream",
     "tune-lm": "find the weights of a language model on saved log-probabilities",
+    "build-lm": "build an n-gram language model from text",
+    "verify": "check every file of a manifest",
     "export-v2": "write a model as a deepspeech.pytorch 2.x file",
 }
 USAGE = "\n".join(

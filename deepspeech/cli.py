@@ -6,6 +6,7 @@ import argparse
 import os
 import shlex
 import sys
+import textwrap
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, fields
@@ -57,7 +58,7 @@ def parse(
     parser = _Parser(
         prog=os.path.basename(sys.argv[0]),
         description=description,
-        epilog=f"examples:\n{examples.strip()}" if examples else None,
+        epilog="examples:\n" + textwrap.indent(textwrap.dedent(examples).strip(), "  ") if examples else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
         fromfile_prefix_chars="@",

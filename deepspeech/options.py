@@ -33,8 +33,9 @@ CHUNK = Check(lambda value: value == 0 or 2 <= value < float("inf"), "must be at
 LEVEL = Check(lambda value: -100 <= value <= 100, "must be from -100 to 100 dB")
 
 
-def one_of(*choices: str) -> Check:
-    return Check(lambda value: value in choices, f"must be one of {', '.join(choices)}", choices)
+def one_of(*choices: str | int) -> Check:
+    names = tuple(map(str, choices))
+    return Check(lambda value: value in choices, f"must be one of {', '.join(names)}", names)
 
 
 def option(

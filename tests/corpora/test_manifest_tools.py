@@ -10,8 +10,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from data import build_manifest, merge_manifests, split_manifest, verify_manifest
+from data import build_manifest, merge_manifests, split_manifest
 from deepspeech.audio.features import FeatureConfig, Spectrogram
+from deepspeech.commands import verify as verify_command
 from deepspeech.corpora.manifest_tools import build, merge, prune, speaker_folder, split
 from deepspeech.corpora.verify import verify
 from deepspeech.data.manifest import Utterance, read_manifest, write_manifest
@@ -211,7 +212,7 @@ def test_verify_finds_every_fault_with_its_line(tmp_path, capsys):
         "good.wav,good.txt\n"
     )
     picture = tmp_path / "m.png"
-    assert verify_manifest.main([str(manifest), "--labels-path", LABELS, "--plot", str(picture)]) == 1
+    assert verify_command.main([str(manifest), "--labels-path", LABELS, "--plot", str(picture)]) == 1
     printed = capsys.readouterr().out
     expected = {
         2: "1.50 s in the manifest, 1.00 s in the file",
@@ -249,7 +250,7 @@ def test_verify_agrees_with_the_network_about_frames(tmp_path, samples):
 def test_verify_of_a_good_manifest_is_quiet(tmp_path, capsys):
     write(tmp_path, "a.wav", 2, "ABBA")
     write_manifest(tmp_path / "m.csv", build(tmp_path))
-    assert verify_manifest.main([str(tmp_path / "m.csv"), "--labels-path", LABELS, "--headers-only"]) == 0
+    assert verify_command.main([str(tmp_path / "m.csv"), "--labels-path", LABELS, "--headers-only"]) == 0
     printed = capsys.readouterr().out
     assert "0 faults" in printed
     assert "'A' 2  'B' 2" in printed

@@ -7,11 +7,9 @@ from hypothesis import strategies as st
 
 from deepspeech.beam_search.language_model import LanguageModel
 from deepspeech.beam_search.ngram import STATE, NGramModel, initial_state, score
+from deepspeech.commands import build_lm
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
-from tests.conftest import load_script
-
-build_lm = load_script("data/build_lm.py")
 
 
 def build(folder, text, *flags):

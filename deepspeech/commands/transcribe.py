@@ -53,6 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if output.align:
         decoder = ForcedAligner(model.labels, read_transcript(output.align))
         recordings = replace(recordings, chunk_seconds=0.0)  # the transcript is that of the whole file
+        output = replace(output, offsets=True, words=True)
     else:
         decoder = make_decoder(decoding, model.labels)
     if inference.int8:

@@ -124,13 +124,13 @@ def interruptible(blocks: Blocks) -> Blocks:
 
     previous = signal.signal(signal.SIGINT, stop)
     try:
-        while not stopped:
-            waiting = True
-            block = next(blocks, None)
+        waiting = True
+        for block in blocks:
             waiting = False
-            if block is None:
-                break
             yield block
+            if stopped:
+                break
+            waiting = True
     except KeyboardInterrupt:
         pass
     finally:

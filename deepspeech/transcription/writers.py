@@ -52,13 +52,9 @@ class Renderer:
     model_path: str
 
     @property
-    def aligned(self) -> bool:
-        return self.output.align is not None
-
-    @property
     def timed(self) -> bool:
         """Whether the times of words are needed."""
-        return self.output.words or self.aligned or self.output.format not in ("json", "text")
+        return self.output.words or self.output.format not in ("json", "text")
 
     def __call__(self, path: str, results: Iterable[Result]) -> Iterator[str]:
         """The transcript of a recording, piece by piece as its results come.
@@ -81,16 +77,15 @@ class Renderer:
         model, transcripts = self.recognizer.model, parts[0]
         if len(parts) > 1:
             transcripts = [concatenate([best for best, *_ in parts], " " in model.labels)]
-        offsets, words = self.output.offsets or self.aligned, self.output.words or self.aligned
-        scores = self.decoding.top_paths > 1
-        rows = formats.rows(transcripts, model.frame_seconds, offsets, words, scores)
+        more = self.output.offsets, self.output.words, self.decoding.top_paths > 1
+        rows = formats.rows(transcripts, model.frame_seconds, *more)
         return {"audio_path": path, "output": rows, "_meta": self._meta()}
 
     def _meta(self) -> dict[str, Any]:
-        decoding = DecoderConfig() if self.aligned else self.decoding
+        decoding = DecoderConfig() if self.output.align else self.decoding
         lm = decoding.lm_path is not None
         weights = {"alpha": decoding.alpha if lm else None, "beta": decoding.beta if lm else None}
-        kind = "alignment" if self.aligned else decoding.decoder
+        kind = "alignment" if self.output.align else decoding.decoder
         return {
             "acoustic_model": {"name": os.path.basename(self.model_path)},
             "language_model": {"name": os.path.basename(decoding.lm_path) if decoding.lm_path else None},

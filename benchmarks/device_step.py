@@ -33,7 +33,7 @@ from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
 from deepspeech.model.padding import Frames, State
 from deepspeech.model.rnn import LAYERS, RecurrentLayer
 from deepspeech.training.config import TrainingConfig
-from deepspeech.training.train_step import TrainingStep
+from deepspeech.training.train_step import TrainStep
 
 LABELS = ("_", "'", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", " ")
 RATE = 1e-6  # learning rate
@@ -151,7 +151,7 @@ def use_tf32(case: Case) -> None:
         backend.fp32_precision = precision
 
 
-def make_step(case: Case, device: torch.device) -> TrainingStep:
+def make_step(case: Case, device: torch.device) -> TrainStep:
     torch.manual_seed(0)
     model = DeepSpeech(case.model).train().to(device)
     for layer in model.rnns:
@@ -160,7 +160,7 @@ def make_step(case: Case, device: torch.device) -> TrainingStep:
         model.conv.to(memory_format=torch.channels_last)
     if case.compiled:
         model.conv.forward = torch.compile(model.conv.forward)
-    return TrainingStep(model, TrainingConfig(precision="bf16" if case.dtype == torch.bfloat16 else "fp32"))
+    return TrainStep(model, TrainingConfig(precision="bf16" if case.dtype == torch.bfloat16 else "fp32"))
 
 
 def make_batch(case: Case, device: torch.device) -> WaveformBatch:
@@ -195,7 +195,7 @@ def host_features(batch: WaveformBatch, device: torch.device) -> Batch:
 
 
 def run_steps(
-    step: TrainingStep, batch: Batch, prepare: Callable[[Batch], Batch], device: torch.device, steps: int
+    step: TrainStep, batch: Batch, prepare: Callable[[Batch], Batch], device: torch.device, steps: int
 ) -> None:
     """Steps in a row, each batch prepared during the step before."""
     for ready in ahead(itertools.repeat(batch, steps), prepare, device):
@@ -204,7 +204,7 @@ def run_steps(
 
 
 def part_seconds(
-    step: TrainingStep, batch: Batch, features: DeviceFeatures, device: torch.device, steps: int
+    step: TrainStep, batch: Batch, features: DeviceFeatures, device: torch.device, steps: int
 ) -> dict[str, float]:
     """Seconds of each part of a step, its backward pass included."""
     watch, model = Stopwatch(device), step.model

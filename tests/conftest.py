@@ -18,6 +18,7 @@ import soundfile
 import torch
 
 from deepspeech import log
+from deepspeech.checkpoint.format import in_order
 from deepspeech.labels import Labels
 from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
 
@@ -68,6 +69,11 @@ def load_script(name: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, oldest first."""
+    return [folder / name for name in in_order(path.name for path in folder.iterdir())]
 
 
 def write_rows(path: Path, rows: list[tuple], encoding: str = "utf-8") -> Path:

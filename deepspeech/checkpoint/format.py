@@ -1,23 +1,24 @@
-"""Model files: atomic to write, safe to read.
+"""Checkpoints: atomic to write, safe to read.
 
 A file holds plain data and tensors only, so that it loads without running code:
 
     {"format": 1, "config": ModelConfig as a dict, "state_dict": ..., "training": ... or None}
 
-Files of deepspeech.pytorch are recognised and read as well.
+Files of deepspeech.pytorch are recognised and converted.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from deepspeech import log
 from deepspeech.atomic_file import write_atomic
 from deepspeech.checkpoint import deepspeech_pytorch, remote, safe_load
 from deepspeech.checkpoint.validation import check_config, check_tensors
@@ -28,13 +29,37 @@ FORMAT = 1
 NAME = re.compile(r"deepspeech_checkpoint_epoch_(\d+)(?:_iter_(\d+))?\.pth")
 
 
-def save_checkpoint(path: str | Path, model: DeepSpeech, training: dict[str, Any] | None = None) -> None:
-    """Write a model, all or nothing: a file of that name is replaced only by a complete one.
+@dataclass(frozen=True)
+class Checkpoint:
+    """A model, and the state of its training run if there is one."""
+
+    source: str  # path or URL, for messages
+    config: ModelConfig
+    state_dict: dict[str, Tensor]
+    training: dict[str, Any] | None  # plain data
+    imported: bool = False  # from deepspeech.pytorch: `training` has its own form, see there
+
+    def build_model(self) -> DeepSpeech:
+        """Build the network and load its weights.
+
+        Raises:
+            InputError: The configuration is invalid, or the weights do not fit it.
+        """
+        try:
+            model = DeepSpeech(self.config)
+            model.load_state_dict(self.state_dict)
+        except (InputError, RuntimeError, TypeError, ValueError, AttributeError) as error:
+            raise _damaged(self.source, error) from None
+        return model
+
+
+def save_checkpoint(path: str | Path, model: DeepSpeech, training: Mapping[str, Any] | None = None) -> None:
+    """Write a checkpoint atomically; the folder is created if need be.
 
     Args:
-        path: Where to; its folder is made.
+        path: Target file; an existing one is replaced.
         model: Weights, architecture, labels and features.
-        training: Plain data and tensors that training needs to go on.
+        training: Plain data and tensors from which training resumes.
 
     Raises:
         InputError: The file cannot be written.
@@ -50,16 +75,11 @@ def save_checkpoint(path: str | Path, model: DeepSpeech, training: dict[str, Any
     write_atomic(path, buffer.getbuffer())
 
 
-def load_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Read a file of `save_checkpoint` or of deepspeech.pytorch onto the CPU, and check it.
-
-    Returns:
-        `config` (a `ModelConfig`), `state_dict`, `training` (what `Trainer.load_state_dict` takes,
-        or None) and `imported` (whether deepspeech.pytorch wrote it: then `training` is what
-        `deepspeech.checkpoint.deepspeech_pytorch.Imported` says).
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """Load a file of `save_checkpoint` or of deepspeech.pytorch onto the CPU, and check it.
 
     Raises:
-        InputError: No such file, or not a whole and sound checkpoint.
+        InputError: The file is missing, damaged or not a checkpoint.
     """
     with remote.local_copy(path) as file:
         content = safe_load.read(file, name=path)
@@ -67,76 +87,42 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a checkpoint of train.py or of deepspeech.pytorch; give one")
     try:
         if "format" not in content and "config" not in content:
-            return _imported(path, content)
+            return Checkpoint(str(path), *deepspeech_pytorch.convert(content, path), imported=True)
         if content["format"] != FORMAT:
             raise InputError(f"its format is {content['format']!r}, this version reads {FORMAT}")
-        content["config"] = ModelConfig.from_dict(content["config"])
-        content["state_dict"] = dict(content["state_dict"])
-        check_tensors(content["state_dict"])
-        check_config(content["config"], content["state_dict"])
-        content.setdefault("training", None)
-        if not isinstance(content["training"], dict | None):
-            raise InputError("its training state is no dictionary")
-        return content | {"imported": False}
-    except Exception as error:  # anything may stand where something else belongs
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:300]
-        raise InputError(f"{path}: damaged checkpoint: {reason}; take another one") from None
+        config, state_dict = ModelConfig.from_dict(content["config"]), dict(content["state_dict"])
+        check_tensors(state_dict)
+        check_config(config, state_dict)
+        training = content.get("training")
+        if not isinstance(training, dict | None):
+            raise InputError("its training state is not a dictionary")
+        return Checkpoint(str(path), config, state_dict, training)
+    except Exception as error:  # a damaged file may hold anything
+        raise _damaged(path, error) from None
 
 
-def _imported(path: str | Path, content: dict[str, Any]) -> dict[str, Any]:
-    model = deepspeech_pytorch.convert(content)
-    for note in model.notes:
-        log.info(f"{path}: {note}")
-    return {
-        "config": model.config,
-        "state_dict": model.state_dict,
-        "training": model.training,
-        "imported": True,
-    }
-
-
-def build_model(content: dict[str, Any], path: str | Path) -> DeepSpeech:
-    """The network of a loaded checkpoint.
-
-    Raises:
-        InputError: Its architecture is none, or its weights do not fit it.
-    """
-    try:
-        model = DeepSpeech(content["config"])
-        model.load_state_dict(content["state_dict"])
-    except (InputError, RuntimeError, TypeError, ValueError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:300]
-        raise InputError(f"{path}: damaged checkpoint: {reason}; take another one") from None
-    return model
+def _damaged(path: str | Path, error: Exception) -> InputError:
+    reason = f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())[:300]
+    return InputError(f"{path}: damaged checkpoint: {reason}; take another one")
 
 
 def load_model(path: str | Path, device: str | torch.device = "cpu") -> DeepSpeech:
-    """A network ready for inference.
+    """Load a network for inference.
 
     Args:
-        path: A model or checkpoint; a path or a URL.
+        path: Path or URL of a model or checkpoint.
         device: Where to put it.
 
     Raises:
-        InputError: The file is missing, damaged or no model.
+        InputError: The file is missing, damaged or not a model.
     """
-    return build_model(load_checkpoint(path), path).to(device).eval()
-
-
-def checkpoints(folder: str | Path) -> list[Path]:
-    """The checkpoints of a folder, oldest first by the epoch and iteration in their names."""
-    folder = Path(folder)
-    return [folder / name for name in in_order(path.name for path in folder.glob("*.pth"))]
+    return load_checkpoint(path).build_model().to(device).eval()
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Those of the file names that checkpoints have, oldest first."""
-
-    def position(name: str) -> tuple[int, float]:
-        epoch, iteration = NAME.fullmatch(name).groups()
-        return int(epoch), float(iteration) if iteration else float("inf")
-
-    return sorted(filter(NAME.fullmatch, names), key=position)
+    """Those file names that are names of checkpoints, oldest first: after an epoch comes after within it."""
+    found = {name: match.groups() for name in names if (match := NAME.fullmatch(name))}
+    return sorted(found, key=lambda name: (int(found[name][0]), float(found[name][1] or "inf")))
 
 
 def checkpoint_name(epoch: int, iteration: int | None = None) -> str:

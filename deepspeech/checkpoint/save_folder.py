@@ -1,4 +1,4 @@
-"""Where a training writes to: a folder here, or one at a URL."""
+"""The folder that a training run writes to, on this machine or at a URL."""
 
 from __future__ import annotations
 
@@ -13,166 +13,163 @@ from urllib.parse import quote
 
 from tqdm import tqdm
 
-from deepspeech import log
+from deepspeech import distributed, log
 from deepspeech.atomic_file import check_writable
 from deepspeech.checkpoint import remote
+from deepspeech.checkpoint.format import in_order
 from deepspeech.errors import InputError
 
 ATTEMPTS = 4
-PAUSE = 2.0  # seconds before the second attempt, twice as long before each further one
+PAUSE = 2.0  # seconds before the second attempt, doubled before each further one
+
+Action = Callable[[str], int]  # takes the name of a file
 
 
 class SaveFolder:
-    """The folder that a training writes to. At a URL, what is written gets there in the background.
+    """The folder that a training run writes to; a process opens one.
 
-    Files are written into `path`. If the folder is at a URL, `path` is one on this machine's disk,
-    from which `publish` copies them under a temporary name and then moves them into place, so that
-    the URL never names half a file. A file leaves the disk when it is safe; if it cannot be copied,
-    it stays, the user is told, and it is tried again with the next one. So neither a slow nor a
-    failing remote holds training up.
+    Files are written to `path`. For a URL this is a folder on the local disk; `publish` uploads its files in
+    the background, each to a temporary name that is then moved into place, so that the URL never names an
+    incomplete file. A file leaves the disk once it is uploaded. If an upload fails, the file stays, the user
+    is warned, and it is tried again with the next one: neither a slow nor a failing remote delays training.
 
     Args:
         place: Path or URL.
+
+    Raises:
+        InputError: The folder cannot be written to; on every rank.
     """
 
     def __init__(self, place: str) -> None:
         self.place = place.rstrip("/") or place
         self.is_remote = remote.is_url(place)
-        self.path = _path_for(self.place) if self.is_remote else Path(place)
+        self.path = _local_path(self.place) if self.is_remote else Path(place)
         self._there: set[str] = set()  # names of the files at the URL
-        self._tasks: dict[str, Future] = {}
-        self._failed: dict[str, Callable[[str], None]] = {}  # what is to be tried again
-        self._safe: dict[str, int] = {}  # files that were copied, and their times of change then
         self._thread = ThreadPoolExecutor(1, "upload")
+        self._tasks: dict[str, tuple[Action, Future[int | None]]] = {}  # the latest for each file
+        self._failing: set[str] = set()  # files whose last attempts failed; only the thread uses it
+        distributed.on_rank_zero(self._open)
 
-    def open(self) -> None:
-        """Make the folder, see that it can be written to, and what is there.
-
-        Raises:
-            InputError: It cannot be written to.
-        """
+    def _open(self) -> None:
         check_writable(self.path, "--save-folder")
-        if self.is_remote:
-            self._filesystem, self._root = remote.open_url(self.place)
-            try:
-                self._filesystem.makedirs(self._root, exist_ok=True)
-                self._filesystem.pipe_file(f"{self._root}/.writable", b"1")
-                self._filesystem.rm(f"{self._root}/.writable")
-                self._filesystem.invalidate_cache()
-                found = self._filesystem.ls(self._root, detail=False)
-            except Exception as error:  # every filesystem has its own
-                raise InputError(
-                    f"--save-folder {self.place}: cannot write there: {remote.reason(error)}; "
-                    "choose another folder"
-                ) from None
-            self._there = {os.path.basename(name.rstrip("/")) for name in found}
+        if not self.is_remote:
+            return
+        self._filesystem, self._root = remote.open_url(self.place)
+        try:
+            self._filesystem.makedirs(self._root, exist_ok=True)
+            self._filesystem.pipe_file(f"{self._root}/.writable", b"1")
+            self._filesystem.rm(f"{self._root}/.writable")
+            self._filesystem.invalidate_cache()
+            found = self._filesystem.ls(self._root, detail=False)
+        except Exception as error:  # every filesystem has its own
+            raise InputError(
+                f"--save-folder {self.place}: cannot write there: {remote.reason(error)}; "
+                "choose another folder"
+            ) from None
+        self._there = {os.path.basename(name.rstrip("/")) for name in found}
 
     def names(self) -> set[str]:
-        """The files in it, those included that are on their way."""
+        """File names, including those still to be uploaded."""
         return self._there | set(os.listdir(self.path))
 
-    def has(self, name: str) -> bool:
-        return name in self.names()
-
-    def locate(self, name: str) -> str:
-        """Path or URL of a file; a copy that is still on this disk is as good or newer."""
-        local = self.path / name
-        return f"{self.place}/{name}" if self.is_remote and not local.exists() else str(local)
+    def latest_checkpoint(self) -> str | None:
+        """Path or URL of the latest checkpoint; a copy still on the disk is as good as the one at the URL."""
+        for name in reversed(in_order(self.names())):
+            local = self.path / name
+            return f"{self.place}/{name}" if self.is_remote and not local.exists() else str(local)
+        return None
 
     def describe(self, name: str) -> str:
-        """What the user knows a file as."""
+        """The path or URL of a file, for messages."""
         return f"{self.place}/{name}" if self.is_remote else str(self.path / name)
 
     def publish(self, *names: str) -> None:
-        """Let files that were written into `path` get to the URL, in the background."""
+        """Upload files that were written to `path`, in the background."""
         if self.is_remote:
-            self._sweep()
-            self._try_again()
-            for name in names:
-                self._there.add(name)
-                self._submit(self._upload, name)
+            self._there |= set(names)
+            self._submit(self._settle() | dict.fromkeys(names, self._upload))
 
-    def remove(self, name: str) -> None:
-        """Delete a file; at a URL not before those published earlier are safe."""
-        (self.path / name).unlink(missing_ok=True)
-        if self.is_remote:
-            self._there.discard(name)
-            self._submit(self._delete, name)
+    def remove_older(self, name: str, keep: int) -> None:
+        """Keep the `keep` latest checkpoints up to `name`; later ones belong to another run."""
+        checkpoints = in_order(self.names())
+        for old in checkpoints[: checkpoints.index(name) + 1][:-keep]:
+            (self.path / old).unlink(missing_ok=True)
+            if self.is_remote:
+                self._there.discard(old)
+                self._submit({old: self._delete})
 
     def finish(self) -> None:
         """Wait until everything is at the URL.
 
         Raises:
-            InputError: Something could not be copied in spite of all attempts; says where it is.
+            InputError: Something could not be uploaded; says where it is.
         """
-        self._wait()
-        if self._failed:
-            self._try_again()
-            self._wait()
-        self._sweep()
-        if self._failed:
+        for _ in range(2):
+            self._submit(self._settle())
+            tasks = [task for _, task in self._tasks.values()]
+            for task in tqdm(tasks, f"Uploading to {self.place}", leave=False, disable=not tasks):
+                task.result()
+        if failed := self._settle():
             raise InputError(
-                f"{self.place}: could not be reached: {', '.join(sorted(self._failed))}; "
+                f"{self.place}: could not be reached: {', '.join(sorted(failed))}; "
                 f"the files are in {self.path}, copy them by hand"
             )
 
-    def _submit(self, action: Callable[[str], None], name: str) -> None:
-        if (earlier := self._tasks.get(name)) is not None:
-            earlier.cancel()  # if it waits: this one will do
-        self._tasks[name] = self._thread.submit(self._attempt, action, name)
+    def _submit(self, actions: dict[str, Action]) -> None:
+        for name, action in actions.items():
+            if earlier := self._tasks.pop(name, None):
+                earlier[1].cancel()  # unless it has started; this one replaces it
+            self._tasks[name] = action, self._thread.submit(self._attempt, action, name)
 
-    def _try_again(self) -> None:
-        for name, action in sorted(self._failed.items(), key=lambda failed: failed[1] == self._delete):
-            if self._tasks[name].done():
-                del self._failed[name]
-                self._submit(action, name)
+    def _settle(self) -> dict[str, Action]:
+        """Forget tasks that succeeded and delete uploaded files from the disk; returns the failed tasks.
 
-    def _attempt(self, action: Callable[[str], None], name: str) -> None:
-        """Do something at the URL, several times if need be; in the background."""
-        if action == self._delete and self._failed:
-            self._failed[name] = action  # files that newer ones shall replace stay until those are safe
-            return
+        Called only where files are written, so that none is replaced while it is being deleted.
+        """
+        done = {name: (action, task.result()) for name, (action, task) in self._tasks.items() if task.done()}
+        for name, (_, uploaded) in done.items():
+            path = self.path / name
+            if uploaded is not None:
+                del self._tasks[name]
+                if path.exists() and path.stat().st_mtime_ns == uploaded:
+                    path.unlink()
+        return {name: action for name, (action, uploaded) in done.items() if uploaded is None}
+
+    def _attempt(self, action: Action, name: str) -> int | None:
+        """Try an action several times, in the background; None if all attempts fail."""
+        if action == self._delete and self._failing - {name}:
+            return None  # files stay until those that replace them are uploaded
         for attempt in range(ATTEMPTS):
             try:
-                action(name)
-                self._failed.pop(name, None)
-                return
+                done = action(name)
+                self._failing.discard(name)
+                return done
             except Exception as error:  # every filesystem has its own
                 reason = remote.reason(error)
                 if attempt + 1 < ATTEMPTS:
                     time.sleep(PAUSE * 2**attempt)
-        self._failed[name] = action
+        self._failing.add(name)
         log.warning(
-            f"{self.place}/{name}: cannot be reached: {reason}; training goes on, "
+            f"{self.place}/{name}: cannot be reached: {reason}; training continues, "
             f"it is tried again with the next file, {self.path} keeps it"
         )
+        return None
 
-    def _upload(self, name: str) -> None:
+    def _upload(self, name: str) -> int:
+        """Returns the file's modification time in nanoseconds."""
         local, temporary = self.path / name, f"{self._root}/.{name}.part"
-        changed = local.stat().st_mtime_ns
+        modified = local.stat().st_mtime_ns
         self._filesystem.put_file(str(local), temporary)
         self._filesystem.mv(temporary, f"{self._root}/{name}")
-        self._safe[name] = changed
+        return modified
 
-    def _delete(self, name: str) -> None:
+    def _delete(self, name: str) -> int:
         with contextlib.suppress(FileNotFoundError):
             self._filesystem.rm(f"{self._root}/{name}")
-
-    def _wait(self) -> None:
-        waiting = [task for task in self._tasks.values() if not task.done()]
-        for task in tqdm(waiting, f"Copying to {self.place}", unit="file", leave=False, disable=not waiting):
-            if not task.cancelled():
-                task.result()
-
-    def _sweep(self) -> None:
-        """Delete what is safe, unless it was written anew: only here, where files are written."""
-        for name in list(self._safe):
-            path, changed = self.path / name, self._safe.pop(name)
-            if path.exists() and path.stat().st_mtime_ns == changed:
-                path.unlink()
+        return 0
 
 
-def _path_for(url: str) -> Path:
-    """A folder of this user on the disk, the same for every run: it may hold what is not yet safe."""
+def _local_path(url: str) -> Path:
+    """A folder for this user on the disk, the same in every run: it may hold files still to be uploaded."""
     user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "")
     return Path(tempfile.gettempdir(), f"deepspeech-{user}", quote(url, safe=""))

@@ -19,12 +19,7 @@ from deepspeech.data.sampler import BucketingSampler
 from deepspeech.device import keep_freed_memory, training_device
 from deepspeech.errors import InputError
 from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
-from deepspeech.options import (
-    NOT_NEGATIVE,
-    POSITIVE,
-    Options,
-    option,
-)
+from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
 from deepspeech.tools.find_batch import suggest_batch
 from deepspeech.tools.profiling import profile
 from deepspeech.training.config import TrainingConfig
@@ -33,39 +28,42 @@ from deepspeech.training.resume import starting_point
 from deepspeech.training.signals import Interrupted
 from deepspeech.training.trainer import Trainer
 
+EXAMPLES = """
+  train.py --train-manifest train.csv --val-manifest dev.csv --save-folder models/first --checkpoint
+  train.py ... --continue-from models/first/deepspeech_final.pth --finetune --lr 1e-4
+  torchrun --nproc_per_node 2 train.py ...
+"""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     distributed.init()
     groups = DataConfig, AugmentConfig, FeatureConfig, ModelConfig, TrainingConfig, MeasureConfig
-    arguments = cli.parse(argv, __doc__, *groups, extend=deprecated_flags.add_flags)
+    arguments = cli.parse(argv, __doc__, *groups, extend=deprecated_flags.add_flags, examples=EXAMPLES)
     data, training = arguments.make(DataConfig), arguments.make(TrainingConfig)
     measure = arguments.make(MeasureConfig)
     if distributed.world_size() > 1 and (measure.find_batch or measure.profile):
         raise InputError("--find-batch and --profile measure one process: run them without torchrun")
-    distributed.on_rank_zero(SaveFolder(training.save_folder).open)
+    folder = SaveFolder(training.save_folder)
     device = training_device(training.cuda)
     torch.manual_seed(training.seed)
     keep_freed_memory()
 
-    start = distributed.on_rank_zero(lambda: starting_point(arguments))
-    sample_rate = start.model.config.features.sample_rate
-    augment = Augmentation(arguments.make(AugmentConfig), sample_rate, training.seed)
-    loaders = [
-        make_loader(data.train_manifest, start.model, data, training, device, augment),
-        make_loader(data.val_manifest, start.model, data, training, device),
-    ]
+    start = distributed.on_rank_zero(lambda: starting_point(arguments, folder))
+    model = start.model
+    augment = Augmentation(arguments.make(AugmentConfig), model.config.features.sample_rate, training.seed)
+    train_loader = make_loader(data.train_manifest, model, data, training, device, augment)
+    val_loader = make_loader(data.val_manifest, model, data, training, device)
     if measure.find_batch:
-        print(suggest_batch(loaders[0], start.model.config, training, measure.memory_limit))
+        print(suggest_batch(train_loader, model.config, training, measure.memory_limit))
         return 0
-    trainer = Trainer(start.model.to(device), *loaders, training, start.new_layers)
-    start.restore(trainer)
-    size = sum(weights.numel() for weights in start.model.parameters())
+    trainer = Trainer(model.to(device), train_loader, val_loader, training, folder, start.new_layers)
+    if start.state:
+        trainer.restore(start.state)
+    size = sum(weights.numel() for weights in model.parameters())
     processes = f"{distributed.world_size()} processes, " if distributed.world_size() > 1 else ""
     log.info(f"{size:,} weights on {processes}{device}, {trainer.step.dtype}")
     if measure.profile:
-        report = profile(trainer, measure.profile)
-        if distributed.is_rank_zero():
-            print(report)
+        print(profile(trainer, measure.profile))
         return 0
     try:
         history = trainer.fit()
@@ -74,10 +72,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 128 + stop.signal_number
     if history.rows and distributed.is_rank_zero():
         best = min(history.rows, key=lambda row: row.wer)
-        model, curves = map(trainer.folder.describe, (training.best_val_model_name, FIGURE))
+        path, curves = folder.describe(training.best_val_model_name), folder.describe(FIGURE)
         print(
             f"Best: epoch {best.epoch}, WER {100 * best.wer:.2f} %, CER {100 * best.cer:.2f} %, "
-            f"model {model}, curves {curves}"
+            f"model {path}, curves {curves}"
         )
     return 0
 
@@ -90,7 +88,7 @@ def make_loader(
     device: torch.device,
     augment: Augmentation | None = None,
 ) -> AudioDataLoader:
-    """Check a manifest and serve it: for training with an augmentation, else for validation."""
+    """Check a manifest and build its loader: for training with an augmentation, else for validation."""
     shuffle = augment is not None
     corpus = distributed.on_rank_zero(
         lambda: load_corpus(
@@ -114,12 +112,12 @@ def make_loader(
 
 @dataclass(frozen=True)
 class MeasureConfig(Options):
-    """Measuring, instead of training"""
+    """Measurements instead of training"""
 
-    find_batch: bool = option(False, "find the largest --batch-seconds that fits into memory, and exit")
+    find_batch: bool = option(False, "print the largest --batch-seconds that fits into memory, and exit")
     memory_limit: float | None = option(
         None,
-        "memory of --find-batch in GiB (default: nine tenths of what is free)",
+        "memory for --find-batch in GiB (default: nine tenths of what is free)",
         POSITIVE,
         needs="find_batch",
         metavar="GIB",

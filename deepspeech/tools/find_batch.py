@@ -21,7 +21,7 @@ from deepspeech.data.loader import AudioDataLoader, DeviceFeatures
 from deepspeech.errors import InputError
 from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
 from deepspeech.training.config import TrainingConfig
-from deepspeech.training.train_step import TrainingStep
+from deepspeech.training.train_step import TrainStep
 
 GIB = 2**30
 MARGIN = 0.9  # share of the free memory that training may take
@@ -69,7 +69,7 @@ class Trial:
     features_on_device: bool  # whether features are computed on the device
 
     def __post_init__(self) -> None:
-        self.step = TrainingStep(DeepSpeech(self.model).train().to(self.device), self.training)
+        self.step = TrainStep(DeepSpeech(self.model).train().to(self.device), self.training)
         self.features = DeviceFeatures(self.model.features).to(self.device)
         self.bar = tqdm(desc="Trying batches", unit="trial", leave=False)
 

@@ -1,4 +1,4 @@
-"""The course of a training: a table, a figure, TensorBoard events."""
+"""The history of a training run: a table, a figure, TensorBoard events."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class EpochRow:
     wer: float
     cer: float
     learning_rate: float
-    seconds: float  # training, without validation
+    seconds: float  # without validation
     audio_seconds: float
-    data_wait: float  # share of `seconds` in which training waited for data
-    skipped_steps: int  # for a loss or gradient that is not finite
-    too_short: int  # utterances too short for their transcript
-    unreadable: int  # utterances that could not be read
+    data_wait: float  # fraction of `seconds` spent waiting for data
+    skipped_steps: int  # whose loss or gradient is not finite
+    too_short: int  # utterances with fewer output frames than CTC needs
+    unreadable: int  # utterances left out because they cannot be read
 
     def __str__(self) -> str:
         text = (
@@ -50,14 +50,14 @@ class EpochRow:
 
 
 class History:
-    """Rows of all epochs so far, to be drawn and written into a folder."""
+    """One row per epoch, written to a folder as a table and a figure."""
 
     def __init__(self, folder: str | Path, title: str) -> None:
         self.folder, self.title = Path(folder), title
         self.rows: list[EpochRow] = []
 
     def write(self) -> None:
-        """Write the table and the figure anew.
+        """Write the table and the figure.
 
         Raises:
             InputError: They cannot be written.
@@ -69,38 +69,26 @@ class History:
         write_atomic(self.folder / TABLE, text.getvalue().encode())
         write_atomic(self.folder / FIGURE, self._figure())
 
-    def state_dict(self) -> list[dict[str, float]]:
-        return [asdict(row) for row in self.rows]
-
-    def load_state_dict(self, rows: list[dict[str, float]]) -> None:
-        if not isinstance(rows, list) or not all(
-            isinstance(value, int | float) for row in rows for value in row.values()
-        ):
-            raise TypeError("its history is no list of numbers")
-        self.rows = [EpochRow(**row) for row in rows]
-
     def _figure(self) -> bytes:
         from matplotlib.figure import Figure
 
-        epochs = [row.epoch for row in self.rows]
-        figure = Figure(figsize=(9, 3.6), layout="constrained")
+        rows, figure = self.rows, Figure(figsize=(9, 3.6), layout="constrained")
         figure.suptitle(self.title)
-        left, right = figure.subplots(1, 2)
-        left.plot(epochs, [row.train_loss for row in self.rows], "o-", label="training")
-        left.plot(epochs, [row.val_loss for row in self.rows], "o-", label="validation")
-        left.set(xlabel="epoch", ylabel="CTC loss per utterance", ylim=(0, None))
-        right.plot(epochs, [100 * row.wer for row in self.rows], "o-", label="WER")
-        right.plot(epochs, [100 * row.cer for row in self.rows], "o-", label="CER")
-        best = min(self.rows, key=lambda row: row.wer)
-        right.annotate(
-            f"{100 * best.wer:.1f} %", (best.epoch, 100 * best.wer), xytext=(0, 8),
-            textcoords="offset points", ha="center",
-        )  # fmt: skip
-        right.set(xlabel="epoch", ylabel="validation errors, %", ylim=(0, None))
-        for axes in (left, right):
+        losses = {"training": [row.train_loss for row in rows], "validation": [row.val_loss for row in rows]}
+        errors = {"WER": [100 * row.wer for row in rows], "CER": [100 * row.cer for row in rows]}
+        panels = {"CTC loss per utterance": losses, "validation errors, %": errors}
+        for axes, (label, curves) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+            for name, values in curves.items():
+                axes.plot([row.epoch for row in rows], values, "o-", label=name)
+            axes.set(xlabel="epoch", ylabel=label, ylim=(0, None))
             axes.legend()
             axes.grid(alpha=0.3)
             axes.xaxis.get_major_locator().set_params(integer=True)
+        best = min(rows, key=lambda row: row.wer)
+        axes.annotate(
+            f"{100 * best.wer:.1f} %", (best.epoch, 100 * best.wer), xytext=(0, 8),
+            textcoords="offset points", ha="center",
+        )  # fmt: skip
         data = io.BytesIO()
         figure.savefig(data, format="png", dpi=120)
         return data.getvalue()

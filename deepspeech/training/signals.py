@@ -1,17 +1,18 @@
-"""Ending a training in good order when SIGTERM or Ctrl-C comes."""
+"""Stop training cleanly on SIGTERM or Ctrl-C."""
 
 from __future__ import annotations
 
 import os
 import signal
-from types import TracebackType
 from typing import Self
+
+from deepspeech import distributed
 
 NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Interrupted(Exception):
-    """Training was asked to stop and saved its state."""
+    """Training stopped because of a signal; its state is saved."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
@@ -19,26 +20,25 @@ class Interrupted(Exception):
 
 
 class StopSignals:
-    """Within `with`, remembers SIGTERM and the first Ctrl-C instead of dying of them.
-
-    A second Ctrl-C ends the process at once.
-    """
+    """Within `with`, records SIGTERM and the first Ctrl-C; a second Ctrl-C ends the process at once."""
 
     def __init__(self) -> None:
-        self.received = 0  # number of the signal that came last
+        self._received = 0  # number of the last signal
+
+    def requested(self) -> int:
+        """The signal that any rank received, or 0; a collective call."""
+        return max(distributed.gather(self._received))
 
     def __enter__(self) -> Self:
-        self._old = {number: signal.signal(number, self._remember) for number in NUMBERS}
+        self._handlers = {number: signal.signal(number, self._record) for number in NUMBERS}
         self._process = os.getpid()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if os.getpid() == self._process:  # not in a worker that was forked meanwhile
-            for number, handler in self._old.items():
+    def __exit__(self, *error: object) -> None:
+        if os.getpid() == self._process:  # not in a forked worker
+            for number, handler in self._handlers.items():
                 signal.signal(number, handler)
 
-    def _remember(self, number: int, frame: object) -> None:
-        self.received = number
+    def _record(self, number: int, frame: object) -> None:
+        self._received = number
         signal.signal(signal.SIGINT, signal.default_int_handler)

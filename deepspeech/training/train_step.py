@@ -1,4 +1,4 @@
-"""One step of training: forward and backward passes over batches, then an update of the weights."""
+"""A training step: forward and backward passes over batches, then an update of the weights."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from deepspeech.training.config import TrainingConfig
 from deepspeech.training.optimizer import make_optimizer
 
 
-class TrainingStep:
-    """The network with its optimiser; in several processes, the same in all of them.
+class TrainStep:
+    """The network with its optimiser, the same on every rank.
 
     Args:
-        model: On the device where it shall be trained.
+        model: On the device where it is trained.
         config: All training options.
     """
 
     def __init__(self, model: DeepSpeech, config: TrainingConfig) -> None:
         self.model, self.config = model, config
         self.network: nn.Module = model
-        self._learning: list[bool] = []  # which weights the network was made for
+        self._trainable: list[bool] = []  # the parameters that DDP was built for
         self.device = next(model.parameters()).device
         self.dtype = number_format(config.precision, self.device)
         self.optimizer = make_optimizer(model, config)
@@ -42,30 +42,30 @@ class TrainingStep:
                 module.synchronized = config.sync_batchnorm
 
     def prepare(self) -> None:
-        """Get ready for an epoch: other weights than before may learn now."""
-        learning = [weights.requires_grad for weights in self.model.parameters()]
-        if distributed.world_size() > 1 and learning != self._learning:
+        """Rebuild DDP when the set of trainable parameters changes; call it before every epoch."""
+        trainable = [weights.requires_grad for weights in self.model.parameters()]
+        if distributed.world_size() > 1 and trainable != self._trainable:
             devices = [self.device.index] if self.device.type == "cuda" else None
             self.network = DistributedDataParallel(self.model, device_ids=devices)
-            self._learning = learning
+            self._trainable = trainable
 
     def backward(self, batch: Batch, utterances: int, last: bool = True) -> Tensor:
-        """Forward and backward pass; gradients add up until `update`.
+        """Forward and backward pass; gradients accumulate until `update`.
 
         Args:
-            batch: This process's; it may be empty if not all are.
-            utterances: In the batches of all processes. The gradient is that of their mean loss.
-            last: Whether `update` comes next: then the processes average their gradients.
+            batch: The batch of this rank; it may be empty if not all are.
+            utterances: In the batches of all ranks. The gradient is that of their mean loss.
+            last: Whether `update` follows: then gradients are averaged across ranks.
 
         Returns:
-            The CTC loss summed over the utterances of this process, a scalar.
+            The CTC loss summed over the utterances of this rank, a scalar.
         """
         batch = batch.to(self.device)
         wait = contextlib.nullcontext() if last or distributed.world_size() == 1 else self.network.no_sync()
         with wait:
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
                 log_probs, lengths = self.network(*self._inputs(batch))
-            with record_function("ctc"):  # names for --profile; they cost nothing without it
+            with record_function("ctc"):  # for --profile
                 if len(batch):
                     targets = batch.targets, batch.target_lengths
                     loss = ctc_losses(log_probs, lengths, *targets, self.model.labels.blank).sum()
@@ -73,13 +73,13 @@ class TrainingStep:
                     loss = 0 * log_probs.sum()
             mean = loss / (max(utterances, 1) * self.config.grad_accumulation)
             with record_function("backward"):
-                self.scaler.scale(mean * distributed.world_size()).backward()  # which undoes the averaging
+                self.scaler.scale(mean * distributed.world_size()).backward()  # DDP divides by it
         return loss.detach()
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Features and lengths. For an empty batch, one utterance of no frames.
+        """Features and lengths; for an empty batch one utterance of no frames.
 
-        With it a process that has nothing takes part in what all processes do, and adds nothing.
+        So a rank without utterances takes part in the collectives, and adds nothing.
         """
         if len(batch):
             return batch.features, batch.lengths
@@ -91,22 +91,17 @@ class TrainingStep:
         """Clip the gradients and update the weights.
 
         Returns:
-            Whether the gradients were finite, a scalar on the device; else the weights are as they
-            were. A loss that is not finite in one process makes the average gradient so, and all
-            processes skip it.
+            Whether the gradients are finite, a scalar on the device; if not, the weights stay. A loss that is
+            not finite on one rank makes the averaged gradients so, and every rank skips the step.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.scaler.unscale_(self.optimizer)
         norm = clip_grad_norm_(self.model.parameters(), self.config.max_norm)
         finite = torch.isfinite(norm)
-        if self.scaler.is_enabled():
-            self.scaler.step(self.optimizer)
-        elif self.asynchronous:
-            self.optimizer.found_inf = 1 - finite.float()  # the fused kernels look, and leave the weights
-            self.optimizer.step()
-        elif finite:
-            self.optimizer.step()
+        if not self.scaler.is_enabled():
+            self.optimizer.found_inf = 1 - finite.float()  # makes the fused kernels skip the step
+        self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()
         return finite

@@ -1,4 +1,4 @@
-"""A trained network for another alphabet: every layer that fits is kept, the last ones are new."""
+"""Fine-tuning for other labels: every layer that fits is kept, the last ones are new."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ OUTPUT, OUTPUT_NORM = "fc.0.module.1", "fc.0.module.0"
 
 
 def layers(config: ModelConfig) -> list[str]:
-    """The layers of a network from its input to its output, by their state-dict prefixes."""
+    """State-dict prefixes of the layers, from input to output."""
     recurrent = [f"rnns.{index}" for index in range(config.hidden_layers)]
     return ["conv", *recurrent, *([] if config.bidirectional else ["lookahead"]), OUTPUT]
 
 
 def transfer(source: DeepSpeech, labels: Labels, drop_layers: int = 0) -> tuple[DeepSpeech, list[str]]:
-    """A network that begins with the weights of another one.
+    """Build a network that starts from the weights of another.
 
     Args:
         source: The trained network.
-        labels: What the new one shall write. If they differ, the output layer is made anew, but
-            labels of both alphabets, the blank always, begin with the weights that they had.
-        drop_layers: How many layers, from the output, are made anew from nothing. With more than
-            the output layer goes the normalisation before it, which knows the old ones' outputs.
+        labels: Labels of the new network. If they differ, the output layer is new, but labels of both
+            alphabets, always including the blank, keep their weights.
+        drop_layers: Number of layers, counted from the output, that start from scratch. If these are more
+            than the output layer, so does the normalisation before it, which is fitted to the old ones.
 
     Returns:
         The network, and the prefixes of its new layers.
 
     Raises:
-        InputError: It has not that many layers.
+        InputError: The network has fewer layers.
     """
     names = layers(source.config)
     if drop_layers >= len(names):
@@ -57,15 +57,14 @@ def transfer(source: DeepSpeech, labels: Labels, drop_layers: int = 0) -> tuple[
 
 
 def belongs(name: str, prefixes: Sequence[str]) -> bool:
-    """Whether a weight or module lies in one of the layers."""
+    """Whether a parameter or module is in one of the layers."""
     return f"{name}.".startswith(tuple(f"{prefix}." for prefix in prefixes))
 
 
 def freeze(model: DeepSpeech, new_layers: Sequence[str], frozen: bool) -> None:
-    """Let only the new layers learn, or all of them.
+    """Train only the new layers, or all of them; call it after `model.train()`.
 
-    Normalisations of frozen layers keep their statistics and use them: the new layers shall
-    learn from what the network will compute in use. To be called after `model.train()`.
+    Normalisations of frozen layers use their running statistics, as in inference, and do not update them.
     """
     for name, weights in model.named_parameters():
         weights.requires_grad_(not frozen or belongs(name, new_layers))

@@ -28,7 +28,7 @@ from deepspeech.audio.features import Spectrogram
 from deepspeech.audio.loading import load_audio
 from deepspeech.audio.spec_augment import spec_augment
 from deepspeech.audio.tempo import change_tempo
-from deepspeech.checkpoint.format import checkpoints, load_model
+from deepspeech.checkpoint.format import load_model
 from deepspeech.commands import train
 from deepspeech.data.corpus import Corpus, load_corpus
 from deepspeech.data.dataset import SpectrogramDataset
@@ -39,7 +39,7 @@ from deepspeech.errors import InputError
 from deepspeech.evaluation.evaluate import evaluate
 from deepspeech.labels import Labels
 from deepspeech.training.config import TrainingConfig
-from tests.conftest import load_script
+from tests.conftest import checkpoints, load_script
 
 RATE = 16000  # Hz
 

@@ -43,7 +43,7 @@ def test_a_resumed_run_ends_with_the_same_weights(kind, checkpoint, corpus: Tiny
     flags = [*corpus.flags(), *COMMON, *KINDS[kind].training.split(), "--epochs", "3"]
     flags += ["--continue-from", str(checkpoint), "--save-folder", str(tmp_path / "models")]
     assert load_script("train.py").main(flags) == 0
-    weights = load_checkpoint(tmp_path / "models" / LAST)["state_dict"]
+    weights = load_checkpoint(tmp_path / "models" / LAST).state_dict
     with np.load(FILES / f"{kind}.npz") as there:
         assert weights.keys() == {name[len("final/") :] for name in there if name.startswith("final/")}
         for name, tensor in weights.items():

@@ -13,13 +13,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from deepspeech.checkpoint.format import build_model, load_checkpoint, save_checkpoint
+from deepspeech.checkpoint.format import Checkpoint, load_checkpoint, save_checkpoint
+from deepspeech.checkpoint.save_folder import SaveFolder
 from deepspeech.data.corpus import load_corpus
 from deepspeech.data.dataset import SpectrogramDataset
 from deepspeech.data.loader import AudioDataLoader
 from deepspeech.data.sampler import BucketingSampler
 from deepspeech.errors import InputError
 from deepspeech.training.config import TrainingConfig
+from deepspeech.training.state import ResumeState
 from deepspeech.training.trainer import Trainer
 from tests.checkpoint.test_deepspeech_pytorch import v2
 from tests.conftest import tiny_model
@@ -48,7 +50,7 @@ def trainer(corpus, labels, tmp_path_factory):
     data = load_corpus(str(corpus.train), labels)
     loader = AudioDataLoader(SpectrogramDataset(data, labels), BucketingSampler(data.durations, 6))
     config = TrainingConfig(epochs=1, save_folder=str(tmp_path_factory.mktemp("models")), cuda=False)
-    trainer = Trainer(tiny_model(labels), loader, loader, config)
+    trainer = Trainer(tiny_model(labels), loader, loader, config, SaveFolder(config.save_folder))
     trainer.fit()
     return trainer
 
@@ -57,7 +59,7 @@ def trainer(corpus, labels, tmp_path_factory):
 def originals(trainer, tmp_path_factory):
     """The content of good files, by the kind of file."""
     path = tmp_path_factory.mktemp("good") / "ours.pth"
-    save_checkpoint(path, trainer.model, trainer.state_dict())
+    save_checkpoint(path, trainer.model, trainer.state().to_dict())
     ours = torch.load(path, weights_only=True)
     return {"ours": ours, "2.x": v2(trainer.model, optim_dict=trainer.step.optimizer.state_dict())}
 
@@ -91,12 +93,12 @@ def refused_or_same(path, content, data, parts=("config", "state_dict")):
     path.write_bytes(data)
     try:
         loaded = load_checkpoint(path)
-        build_model(loaded, path)
+        loaded.build_model()
     except InputError as error:
         return one_line(error, path)
     path.write_bytes(packed(content))
     there = load_checkpoint(path)
-    assert all(equal(loaded[part], there[part]) for part in parts)
+    assert all(equal(getattr(loaded, part), getattr(there, part)) for part in parts)
     return False
 
 
@@ -135,7 +137,7 @@ def test_flipped_bytes_of_the_older_format_are_refused_or_a_sound_model(tmp_path
         damaged[random.integers(0, pickles)] ^= random.integers(1, 256)
         path.write_bytes(damaged)
         try:
-            model = build_model(load_checkpoint(path), path)
+            model = load_checkpoint(path).build_model()
         except InputError as error:
             one_line(error, path)
         else:
@@ -286,23 +288,27 @@ def kinds(value):
 
 
 def test_wrong_types_in_the_state_of_a_training_are_refused_or_have_no_effect(trainer):
-    random, good = np.random.default_rng(4), trainer.state_dict()
-    good = copy.deepcopy(good)
+    random, good = np.random.default_rng(4), copy.deepcopy(trainer.state().to_dict())
+
+    def restore(state):
+        checkpoint = Checkpoint("", trainer.model.config, trainer.model.state_dict(), state)
+        trainer.restore(ResumeState.of(checkpoint))
+
     refused = 0
     found = list(places(good))
     for index in random.permutation(len(found)):
         wrong = WRONG[random.integers(len(WRONG))]
         try:
-            trainer.load_state_dict(changed(good, found[index], wrong))
+            restore(changed(good, found[index], wrong))
         except InputError as error:
             refused += one_line(error)
         else:
-            state = trainer.state_dict()
+            state = trainer.state().to_dict()
             for name in state.keys() - {"new_layers", "optimizer"}:
                 assert kinds(state[name]) == kinds(good[name]), (found[index], wrong)
             for weights in trainer.model.parameters():
                 weights.grad = torch.zeros_like(weights)
             trainer.step.optimizer.step()
     assert refused > 60
-    trainer.load_state_dict(good)
-    assert equal(trainer.state_dict(), good)
+    restore(good)
+    assert equal(trainer.state().to_dict(), good)

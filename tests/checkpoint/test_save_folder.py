@@ -12,7 +12,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from deepspeech import load_model
 from deepspeech.checkpoint import save_folder
-from deepspeech.checkpoint.format import in_order, load_checkpoint, save_checkpoint
+from deepspeech.checkpoint.format import load_checkpoint, save_checkpoint
 from deepspeech.checkpoint.remote import is_url, open_url
 from deepspeech.checkpoint.save_folder import SaveFolder
 from deepspeech.data.corpus import load_corpus
@@ -23,6 +23,9 @@ from deepspeech.errors import InputError
 from deepspeech.training.config import TrainingConfig
 from deepspeech.training.trainer import Trainer
 from tests.conftest import TinyCorpus, load_script, tiny_model
+
+URL = "flaky://bucket/run"
+OLD, NEW = "deepspeech_checkpoint_epoch_1.pth", "deepspeech_checkpoint_epoch_2.pth"
 
 
 class Flaky(MemoryFileSystem):
@@ -60,12 +63,6 @@ def remote_files() -> set[str]:
     return {name.rpartition("/")[2] for name in Flaky.store}
 
 
-def opened(url: str = "flaky://bucket/run") -> SaveFolder:
-    folder = SaveFolder(url)
-    folder.open()
-    return folder
-
-
 def write(folder: SaveFolder, name: str, content: bytes) -> None:
     (folder.path / name).write_bytes(content)
     folder.publish(name)
@@ -78,7 +75,8 @@ def make_trainer(corpus: TinyCorpus, labels, **options) -> Trainer:
         sampler = BucketingSampler(loaded.durations, 4, shuffle)
         loaders.append(AudioDataLoader(SpectrogramDataset(loaded, labels), sampler))
     options = {"epochs": 2, "precision": "fp32", "checkpoint": True} | options
-    return Trainer(tiny_model(labels), *loaders, TrainingConfig(save_folder="flaky://bucket/run", **options))
+    config = TrainingConfig(save_folder=URL, **options)
+    return Trainer(tiny_model(labels), *loaders, config, SaveFolder(URL))
 
 
 def test_training_goes_on_while_the_remote_is_stuck(corpus, labels):
@@ -107,45 +105,40 @@ def test_attempts_that_fail_are_repeated(corpus, labels):
     assert remote_files() == {
         "metrics.csv", "curves.png", "deepspeech_final.pth", "deepspeech_checkpoint_epoch_2.pth",
     }  # fmt: skip
-    assert load_checkpoint("flaky://bucket/run/deepspeech_checkpoint_epoch_2.pth")["training"]["progress"]
+    assert load_checkpoint("flaky://bucket/run/deepspeech_checkpoint_epoch_2.pth").training["progress"]
 
 
 def test_what_is_safe_stays_whole_when_the_remote_breaks(capsys):
-    folder = opened()
-    write(folder, "model.pth", b"good" * 100)
+    folder = SaveFolder(URL)
+    write(folder, OLD, b"good" * 100)
     folder.finish()
     Flaky.failures = 1000
-    write(folder, "model.pth", b"better" * 100)
-    write(folder, "next.pth", b"next" * 100)
-    folder.remove("model.pth")
-    (folder.path / "model.pth").write_bytes(b"better" * 100)
-    with pytest.raises(
-        InputError, match=r"flaky://bucket/run: could not be reached: .*next\.pth.*the files are in"
-    ):
+    write(folder, OLD, b"better" * 100)
+    write(folder, NEW, b"next" * 100)
+    folder.remove_older(NEW, keep=1)
+    (folder.path / OLD).write_bytes(b"better" * 100)
+    with pytest.raises(InputError, match=f"could not be reached: .*{NEW}.*the files are in"):
         folder.finish()
     assert (
-        "next.pth: cannot be reached: OSError: connection lost; training goes on" in capsys.readouterr().err
+        f"{NEW}: cannot be reached: OSError: connection lost; training continues" in capsys.readouterr().err
     )
-    assert Flaky.store["flaky://bucket/run/model.pth"].getvalue() == b"good" * 100
-    assert (folder.path / "next.pth").read_bytes() == b"next" * 100
+    assert Flaky.store[f"{URL}/{OLD}"].getvalue() == b"good" * 100
+    assert (folder.path / NEW).read_bytes() == b"next" * 100
     Flaky.failures = 0
     write(folder, "last.pth", b"last")
     folder.finish()
-    assert Flaky.store["flaky://bucket/run/next.pth"].getvalue() == b"next" * 100
+    assert Flaky.store[f"{URL}/{NEW}"].getvalue() == b"next" * 100
 
 
 def test_a_file_not_yet_safe_is_found_here(labels, tmp_path):
-    folder = opened()
+    folder = SaveFolder(URL)
     Flaky.failures = 1000
     save_checkpoint(folder.path / "deepspeech_checkpoint_epoch_3.pth", tiny_model(labels))
     folder.publish("deepspeech_checkpoint_epoch_3.pth")
     with pytest.raises(InputError):
         folder.finish()
-    again = opened()
-    assert in_order(again.names()) == ["deepspeech_checkpoint_epoch_3.pth"]
-    assert again.locate("deepspeech_checkpoint_epoch_3.pth") == str(
-        folder.path / "deepspeech_checkpoint_epoch_3.pth"
-    )
+    again = SaveFolder(URL)
+    assert again.latest_checkpoint() == str(folder.path / "deepspeech_checkpoint_epoch_3.pth")
 
 
 @pytest.mark.parametrize("url", ["flaky://bucket/run", "file://{}/run"])
@@ -190,7 +183,7 @@ def test_a_folder_that_cannot_be_written_is_told_at_once(monkeypatch):
     with pytest.raises(
         InputError, match=r"--save-folder flaky://bucket/run: cannot write there: .*read only"
     ):
-        opened()
+        SaveFolder(URL)
 
 
 def test_paths_are_no_urls():

@@ -13,7 +13,7 @@ from deepspeech.data.dataset import SpectrogramDataset
 from deepspeech.data.loader import AudioDataLoader
 from deepspeech.data.sampler import BucketingSampler
 from deepspeech.training.config import TrainingConfig
-from deepspeech.training.train_step import TrainingStep
+from deepspeech.training.train_step import TrainStep
 from tests.conftest import TinyCorpus, load_script, tiny_model
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -56,7 +56,7 @@ def train(corpus, folder, *flags):
     arguments = [*corpus.flags(), "--save-folder", folder, "--hidden-size", 12, "--hidden-layers", 2]
     arguments += ["--epochs", 2, "--batch-size", 4, "--num-workers", 0, "--precision", "fp32", *flags]
     assert load_script("train.py").main([*map(str, arguments)]) == 0
-    return load_checkpoint(folder / "deepspeech_final.pth")["state_dict"]
+    return load_checkpoint(folder / "deepspeech_final.pth").state_dict
 
 
 @pytest.mark.parametrize("augmentation", [[], ["--spec-augment", "SM", "--speed-volume-perturb"]])
@@ -98,7 +98,7 @@ def test_a_gpu_gets_the_same_batches_in_the_same_order(corpus, labels, on_device
 
 @needs_cuda
 def test_the_host_waits_for_nothing_but_ctc(corpus, labels):
-    step = TrainingStep(tiny_model(labels).train().cuda(), TrainingConfig(precision="bf16"))
+    step = TrainStep(tiny_model(labels).train().cuda(), TrainingConfig(precision="bf16"))
     ready = batches(corpus, labels, True, EVERYTHING, device="cuda")
     step.backward(ready[0], len(ready[0]))
     step.update(1e-3)

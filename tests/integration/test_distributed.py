@@ -89,7 +89,7 @@ def worker(launcher: subprocess.Popen, rank: int) -> int:
 
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(path)["state_dict"]
+    return load_checkpoint(path).state_dict
 
 
 def assert_close(one: dict, other: dict) -> None:
@@ -210,7 +210,7 @@ def test_a_killed_worker_is_started_again_and_nothing_is_lost(together, odd, tmp
     assert not (tmp_path / LAST).exists()
     status, _, errors = finish(launcher)
     assert status == 0, errors
-    assert "Started again by torchrun: going on from" in errors
+    assert "restarted by torchrun: resuming from" in errors
     assert [row["epoch"] for row in history(tmp_path)] == ["1", "2", "3", "4", "5"]
     whole = weights(together[0] / LAST)
     assert all(torch.equal(tensor, whole[name]) for name, tensor in weights(tmp_path / LAST).items())
@@ -223,7 +223,7 @@ def test_sigterm_saves_and_going_on_equals_an_uninterrupted_run(together, odd, t
     launcher.terminate()
     status, _, errors = finish(launcher)
     assert status == 1, errors  # torchrun's own
-    saved = re.search(r"^SIGTERM: saved (\S+); go on with --continue-from \1$", errors, re.MULTILINE)
+    saved = re.search(r"^SIGTERM: saved (\S+); resume with --continue-from \1$", errors, re.MULTILINE)
     assert saved, errors
     assert not (tmp_path / LAST).exists()
     arguments = [*odd.flags(), *ALONE, "--save-folder", str(tmp_path), "--continue-from", saved[1]]
@@ -252,10 +252,10 @@ def test_a_loss_that_is_not_finite_in_one_process_is_skipped_by_both(tmp_path):
     assert f"{corpus.folder / '11.wav'};" in message
     assert "10.wav" not in message  # the first process's
     content = load_checkpoint(re.search(r"--continue-from (\S+)", message)[1])
-    assert content["training"]["progress"]["skipped_steps"] == 3
-    assert content["training"]["progress"]["batch"] == 6
-    assert content["training"]["progress"]["utterances"] == 9
-    assert all(torch.isfinite(tensor).all() for tensor in content["state_dict"].values())
+    assert content.training["progress"]["skipped_steps"] == 3
+    assert content.training["progress"]["batch"] == 6
+    assert content.training["progress"]["utterances"] == 9
+    assert all(torch.isfinite(tensor).all() for tensor in content.state_dict.values())
 
 
 def test_one_process_alone_agrees_with_itself():

@@ -13,8 +13,16 @@ import pytest
 import torch
 
 from deepspeech import Recognizer
-from deepspeech.checkpoint.format import checkpoints, load_checkpoint
-from tests.conftest import TinyCorpus, load_script, make_corpus, run_script, script_environment, start_script
+from deepspeech.checkpoint.format import load_checkpoint
+from tests.conftest import (
+    TinyCorpus,
+    checkpoints,
+    load_script,
+    make_corpus,
+    run_script,
+    script_environment,
+    start_script,
+)
 from tests.test_device import AVX2_ONLY
 
 SMALL = ["--hidden-layers", "1", "--no-cuda", "--precision", "fp32", "--num-workers", "0"]
@@ -119,9 +127,9 @@ def test_fine_tuning_starts_anew_from_the_weights(trained, corpus, tmp_path):
     ]  # fmt: skip
     assert not load_script("train.py").main(list(map(str, arguments)))
     before, after = load_checkpoint(model), load_checkpoint(tmp_path / "deepspeech_final.pth")
-    assert len(after["training"]["history"]) == 1
+    assert len(after.training["history"]) == 1
     weights = "fc.0.module.1.weight"
-    assert torch.allclose(before["state_dict"][weights], after["state_dict"][weights], atol=1e-6)
+    assert torch.allclose(before.state_dict[weights], after.state_dict[weights], atol=1e-6)
 
 
 def wait_for(process: subprocess.Popen, happened) -> None:
@@ -137,7 +145,7 @@ def wait_for(process: subprocess.Popen, happened) -> None:
 
 
 def final_weights(folder: Path) -> dict[str, torch.Tensor]:
-    return load_checkpoint(folder / "deepspeech_checkpoint_epoch_2.pth")["state_dict"]
+    return load_checkpoint(folder / "deepspeech_checkpoint_epoch_2.pth").state_dict
 
 
 def assert_identical(one, other):
@@ -193,7 +201,7 @@ def test_signals_save_and_going_on_equals_an_uninterrupted_run(long_corpus, tmp_
         assert process.returncode == status, errors
         assert "Traceback" not in errors
         path = checkpoints(tmp_path)[-1]
-        message = f"{number.name}: saved {path}; go on with --continue-from {path}"
+        message = f"{number.name}: saved {path}; resume with --continue-from {path}"
         assert errors.replace("\r", "\n").strip().splitlines()[-1] == message
         arguments = [*start, "--continue-from", path]
     done = run_script("train.py", *arguments)

@@ -25,14 +25,6 @@ def test_table_and_figure_after_every_epoch(tmp_path):
         assert (tmp_path / "new" / "curves.png").read_bytes().startswith(PNG)
 
 
-def test_rows_survive_as_plain_data(tmp_path):
-    history, again = History(tmp_path, ""), History(tmp_path, "")
-    history.rows.append(ROW)
-    history.write()
-    again.load_state_dict(history.state_dict())
-    assert again.rows == history.rows
-
-
 def test_a_loss_that_is_no_number_can_be_drawn(tmp_path):
     history = History(tmp_path, "")
     history.rows.append(replace(ROW, train_loss=float("nan"), val_loss=float("inf")))

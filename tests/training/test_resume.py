@@ -30,7 +30,7 @@ def train(corpus, tmp_path):
 
 
 def weights_after(folder, epoch):
-    return load_checkpoint(folder / f"deepspeech_checkpoint_epoch_{epoch}.pth")["state_dict"]
+    return load_checkpoint(folder / f"deepspeech_checkpoint_epoch_{epoch}.pth").state_dict
 
 
 def same(first, second):
@@ -49,7 +49,10 @@ def test_going_on_from_a_2x_file_with_whole_state_is_going_on(tmp_path, train, o
     whole = train("--epochs", 2, *optimizer, new=True)
     export_v2(whole / "deepspeech_checkpoint_epoch_1.pth", tmp_path / "v2.pth")
     again = train("--epochs", 2, "--continue-from", tmp_path / "v2.pth", *optimizer, folder="again")
-    assert "Going on after epoch 1 of deepspeech.pytorch" in capsys.readouterr().err
+    assert (
+        "v2.pth: resuming after epoch 1 of deepspeech.pytorch, with its optimiser state"
+        in capsys.readouterr().err
+    )
     assert epochs(again) == [2]
     assert same(weights_after(again, 2), weights_after(whole, 2))
 
@@ -58,9 +61,12 @@ def test_going_on_from_a_2x_file_with_whole_state_is_going_on(tmp_path, train, o
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"optim_dict": {"state": {}, "param_groups": []}}, "it remembers 0 of 29 weights"),
-        ({"optim_dict": None}, "it remembers 0 of 29 weights"),
-        ({"iteration": 3, "epoch": 2}, "with the optimiser's state in the file"),
+        (
+            {"optim_dict": {"state": {}, "param_groups": []}},
+            "new optimiser: state for 0 of 29 parameters",
+        ),
+        ({"optim_dict": None}, "new optimiser: state for 0 of 29 parameters"),
+        ({"iteration": 3, "epoch": 2}, "deepspeech.pytorch, with its optimiser state"),
     ],
 )
 def test_an_unusable_optimiser_state_is_told_and_not_used(tmp_path, train, changes, words, capsys):
@@ -77,8 +83,13 @@ def test_another_optimiser_starts_anew(tmp_path, train, capsys):
     folder = train("--epochs", 1, new=True)
     export_v2(folder / "deepspeech_final.pth", tmp_path / "v2.pth")
     train("--epochs", 2, "--continue-from", tmp_path / "v2.pth", "--adam", folder="again")
-    assert "it remembers momentum_buffer, this one exp_avg, exp_avg_sq, step" in capsys.readouterr().err
-    with pytest.raises(InputError, match=r"does not fit: it remembers momentum_buffer.*pass --finetune"):
+    assert (
+        "the saved optimiser has momentum_buffer, this one exp_avg, exp_avg_sq, step"
+        in capsys.readouterr().err
+    )
+    with pytest.raises(
+        InputError, match=r"does not fit: the saved optimiser has momentum_buffer.*pass --finetune"
+    ):
         train("--epochs", 2, "--continue-from", folder / "deepspeech_final.pth", "--adam", folder="again")
 
 
@@ -102,7 +113,7 @@ def test_finetuning_starts_anew_from_the_weights(tmp_path, train, labels, capsys
     save_checkpoint(tmp_path / "m.pth", source)
     flags = ["--continue-from", tmp_path / "m.pth", "--finetune", "--epochs", 1, "--lr", "1e-30"]
     folder = train(*flags)
-    assert "Kept from" in capsys.readouterr().err
+    assert "kept from" in capsys.readouterr().err
     model = load_model(folder / "deepspeech_final.pth")
     assert torch.allclose(model.fc[0].module[1].weight, source.fc[0].module[1].weight)
     assert epochs(folder) == [1]
@@ -119,7 +130,7 @@ def test_a_finetuning_that_was_interrupted_goes_on_with_the_same_command(tmp_pat
     for epoch in (1, 3):
         stopped = train(*flags, "--epochs", epoch, folder="stopped")
     assert epochs(stopped) == epochs(whole) == [1, 2, 3]
-    assert capsys.readouterr().err.count("Kept from") == 2
+    assert capsys.readouterr().err.count("kept from") == 2
     for epoch in (1, 2, 3):
         assert same(weights_after(stopped, epoch), weights_after(whole, epoch))
     first, second, third = (weights_after(whole, epoch) for epoch in (1, 2, 3))
@@ -151,7 +162,7 @@ def test_flags_that_contradict_are_errors(tmp_path, train, labels):
 def test_no_epochs_left_and_no_state_are_told(tmp_path, train, labels, capsys):
     folder = train("--epochs", 1, new=True)
     train("--epochs", 1, "--continue-from", folder / "deepspeech_final.pth")
-    assert "all of its 1 epochs are done; raise --epochs" in capsys.readouterr().err
+    assert "all 1 epochs are done; raise --epochs" in capsys.readouterr().err
     save_checkpoint(tmp_path / "m.pth", tiny_model(labels))
     train("--epochs", 1, "--continue-from", tmp_path / "m.pth", folder="new")
-    assert "has no state of a training: only its weights are taken" in capsys.readouterr().err
+    assert "m.pth: no training state; using only its weights" in capsys.readouterr().err

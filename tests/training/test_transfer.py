@@ -151,9 +151,9 @@ def test_finetuning_for_another_script(tmp_path, labels, language, capsys):
     ]
     assert load_script("train.py").main([*flags, "--freeze-epochs", "1"]) == 0
     printed = capsys.readouterr().err
-    assert f"Kept from {tmp_path / 'english.pth'}: conv, rnns.0, rnns.1; new: fc.0.module.1" in printed
+    assert f"kept from {tmp_path / 'english.pth'}: conv, rnns.0, rnns.1; new: fc.0.module.1" in printed
     known = len(set(Labels(characters)) & set(labels))
-    assert f"The output layer writes {len(characters)} labels; {known} of them it knew among 29" in printed
+    assert f"output layer: {len(characters)} labels, {known} of them among the model's 29" in printed
     model = load_model(tmp_path / "models" / "deepspeech_final.pth")
     assert model.labels == Labels(characters)
     assert model.labels.blank == characters.index("_")

@@ -144,8 +144,9 @@ def export(
         "state_dict": dict(state_dict),
         "bidirectional": config.bidirectional,
     }
-    new = {"optimizer": None, "history": [], "progress": {"epoch": 0, "batch": 0}, "best_wer": math.inf}
-    training = training or new
+    training = training or {
+        "optimizer": None, "history": [], "progress": {"epoch": 0, "batch": 0}, "best_wer": math.inf
+    }  # fmt: skip
     rows, epoch, batch = training["history"], training["progress"]["epoch"], training["progress"]["batch"]
     return model | {
         "optim_dict": training["optimizer"],

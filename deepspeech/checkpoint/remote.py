@@ -1,4 +1,4 @@
-"""Files at URLs (s3://, gs://, file://, ...) by way of fsspec."""
+"""Files at URLs (s3://, gs://, file://, ...), through fsspec."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PACKAGES = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "abfs": "adlfs", "az": 
 
 
 def is_url(path: str | Path) -> bool:
-    """Whether a path names something elsewhere."""
+    """Whether a path is a URL."""
     return "://" in str(path)
 
 
@@ -24,10 +24,11 @@ def open_url(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
     """The filesystem of a URL, and the path in it.
 
     Raises:
-        InputError: No installed package knows such URLs.
+        InputError: No installed package handles such URLs.
     """
     try:
-        return fsspec.url_to_fs(url)
+        filesystem, path = fsspec.url_to_fs(url)
+        return filesystem, str(path)
     except (ImportError, ValueError) as error:
         package = PACKAGES.get(url.partition("://")[0])
         remedy = f"pip install {package}" if package else "give another one"
@@ -36,7 +37,7 @@ def open_url(url: str) -> tuple[fsspec.AbstractFileSystem, str]:
 
 @contextlib.contextmanager
 def local_copy(path: str | Path) -> Iterator[str | Path]:
-    """The file itself or, as long as `with` lasts, a copy of what a URL names.
+    """The file itself or, within `with`, a copy of what a URL names.
 
     Raises:
         InputError: It cannot be fetched.
@@ -55,5 +56,5 @@ def local_copy(path: str | Path) -> Iterator[str | Path]:
 
 
 def reason(error: Exception) -> str:
-    """What went wrong with a filesystem, in one line."""
+    """The error of a filesystem in one line."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]

@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import torch
 
@@ -45,7 +45,8 @@ class StandIn:
     """
 
     name = ""  # of the class, with its module
-    dump_patches = False  # torch asks classes in old files for it
+    arguments: tuple[Any, ...]
+    dump_patches = False  # read by torch in old files
 
     def __new__(cls, *arguments: Any) -> StandIn:
         made = super().__new__(cls)
@@ -53,17 +54,17 @@ class StandIn:
         return made
 
     def __init__(self, *arguments: Any) -> None:
-        """Whatever the class was called with is held already."""
+        """`__new__` holds the arguments."""
 
     def __setstate__(self, state: Any) -> None:
         self.state = state
 
 
 def plain(value: Any) -> Any:
-    """What stand-ins hold, as plain data: dictionaries, lists, strings, numbers.
+    """Convert stand-ins to plain data: dictionaries, lists, strings, numbers.
 
-    An omegaconf container gives its content, an enumeration member its value, an object the
-    dictionary of its attributes, a class its bare name.
+    An omegaconf container becomes its content, an enumeration member its value, an object the dictionary of
+    its attributes, a class its bare name.
     """
     if isinstance(value, StandIn):
         if not isinstance(value.state, dict):
@@ -84,10 +85,10 @@ def read(path: str | Path, name: str | Path | None = None) -> Any:
 
     Args:
         path: The file.
-        name: What the user knows it as, if not by its path.
+        name: Its name in messages, if not the path.
 
     Raises:
-        InputError: No such file, a damaged one, or one that names what no model needs.
+        InputError: The file is missing or damaged, or names something that no model needs.
     """
     name = name or path
     if not os.path.isfile(path):
@@ -112,7 +113,7 @@ def read(path: str | Path, name: str | Path | None = None) -> Any:
 
 
 def _load(path: str | Path, stand_ins: Sequence[type[StandIn]]) -> Any:
-    if stand_ins and not _is_zip(path):  # the older form has a way to name classes that torch refuses
+    if stand_ins and not _is_zip(path):  # the older format can name classes that torch refuses
         restricted = _restricted_pickle({each.name: each for each in stand_ins})
         return torch.load(path, map_location="cpu", pickle_module=restricted, weights_only=False)
     with torch.serialization.safe_globals([(each, each.name) for each in stand_ins]):
@@ -120,7 +121,7 @@ def _load(path: str | Path, stand_ins: Sequence[type[StandIn]]) -> Any:
 
 
 def _restricted_pickle(stand_ins: Mapping[str, type[StandIn]]) -> SimpleNamespace:
-    """A `pickle` for `torch.load` that finds nothing but stand-ins and what tensors need."""
+    """A `pickle` module for `torch.load` that only finds stand-ins and what tensors need."""
 
     class Unpickler(pickle.Unpickler):
         def find_class(self, module: str, name: str) -> Any:
@@ -137,7 +138,7 @@ def _restricted_pickle(stand_ins: Mapping[str, type[StandIn]]) -> SimpleNamespac
 
 
 def _reason(error: Exception) -> str:
-    """The part of an error's text that tells this file's fault, without torch's advice, in one line."""
+    """The reason in an error's text, without torch's advice, in one line."""
     text = str(error) or type(error).__name__
     text = text.rpartition("WeightsUnpickler error:")[2].partition("In PyTorch 2.6")[0]
     return " ".join(text.partition("Check the documentation")[0].split())[:200]
@@ -149,13 +150,13 @@ def _is_zip(path: str | Path) -> bool:
 
 
 def _names(path: str | Path) -> list[str]:
-    """The functions and classes that a file names, after its checksums were found right."""
+    """The functions and classes that a file names, once its checksums are verified."""
     if not _is_zip(path):
         with open(path, "rb") as file:
             return sorted(set().union(*(_names_in_pickle(file) for _ in range(LEGACY_PICKLES))))
     with zipfile.ZipFile(path) as archive:
         if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
-            raise InputError("it is compressed")  # and could unpack to more than memory holds
+            raise InputError("it is compressed")  # and might unpack to more than memory holds
         if damaged := archive.testzip():
             raise InputError(f"the checksum of {damaged} is wrong")
         names: set[str] = set()
@@ -166,18 +167,18 @@ def _names(path: str | Path) -> list[str]:
         return sorted(names)
 
 
-def _names_in_pickle(file: BinaryIO) -> set[str]:
+def _names_in_pickle(file: IO[bytes]) -> set[str]:
     names, strings = set(), ["", ""]
     for operation, argument, _ in pickletools.genops(file):
         if operation.name in ("GLOBAL", "INST"):
-            module, name = argument.split(" ", 1)
-        elif operation.name == "STACK_GLOBAL":  # of newer pickles, which torch refuses in any case
+            module, name = str(argument).split(" ", 1)
+        elif operation.name == "STACK_GLOBAL":  # newer pickles, which torch refuses anyway
             module, name = strings
         else:
             if isinstance(argument, str):
                 strings = [strings[1], argument]
             continue
-        if module == "__builtin__":  # Python 2's names: torch.save writes pickles that it can read
+        if module == "__builtin__":  # Python 2's names, as in torch.save's pickles
             module, name = "builtins", {"long": "int", "unicode": "str"}.get(name, name)
         names.add(f"{module}.{name}")
     return names

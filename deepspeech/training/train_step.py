@@ -61,10 +61,12 @@ class TrainStep:
             The CTC loss summed over the utterances of this rank, a scalar.
         """
         batch = batch.to(self.device)
-        wait = contextlib.nullcontext() if last or distributed.world_size() == 1 else self.network.no_sync()
+        network, wait = self.network, contextlib.ExitStack()
+        if isinstance(network, DistributedDataParallel) and not last:
+            wait.enter_context(network.no_sync())
         with wait:
             with torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32):
-                log_probs, lengths = self.network(*self._inputs(batch))
+                log_probs, lengths = network(*self._inputs(batch))
             with record_function("ctc"):  # for --profile
                 if len(batch):
                     targets = batch.targets, batch.target_lengths
@@ -73,7 +75,8 @@ class TrainStep:
                     loss = 0 * log_probs.sum()
             mean = loss / (max(utterances, 1) * self.config.grad_accumulation)
             with record_function("backward"):
-                self.scaler.scale(mean * distributed.world_size()).backward()  # DDP divides by it
+                scaled = self.scaler.scale(mean * distributed.world_size())  # DDP divides by it
+                torch.autograd.backward(scaled)
         return loss.detach()
 
     def _inputs(self, batch: Batch) -> tuple[Tensor, Tensor]:
@@ -100,7 +103,8 @@ class TrainStep:
         norm = clip_grad_norm_(self.model.parameters(), self.config.max_norm)
         finite = torch.isfinite(norm)
         if not self.scaler.is_enabled():
-            self.optimizer.found_inf = 1 - finite.float()  # makes the fused kernels skip the step
+            # Makes the fused kernels skip the step; torch reads the attribute, but does not declare it.
+            self.optimizer.found_inf = 1 - finite.float()  # type: ignore[attr-defined]
         self.scaler.step(self.optimizer)
         self.scaler.update()
         self.optimizer.zero_grad()

@@ -231,7 +231,8 @@ class Trainer:
         if not self._at_step():  # gradients accumulated since the last step are lost
             self.progress.batch -= self.progress.batch % self.config.grad_accumulation
         name = checkpoint_name(self.progress.epoch + 1, self.progress.batch)
-        distributed.on_rank_zero(lambda: (self.save(name), self.folder.finish()))
+        distributed.on_rank_zero(lambda: self.save(name))
+        distributed.on_rank_zero(self.folder.finish)
         return f"saved {self.folder.describe(name)}; resume with --continue-from {self.folder.describe(name)}"
 
     def state(self) -> ResumeState:

@@ -49,7 +49,7 @@ def transfer(source: DeepSpeech, labels: Labels, drop_layers: int = 0) -> tuple[
     kept = {name: value for name, value in source.state_dict().items() if not belongs(name, new)}
     model.load_state_dict(kept, strict=False)
     if not drop_layers:
-        output, trained = (each.fc[0].module[1].weight.detach() for each in (model, source))
+        output, trained = (each.get_parameter(f"{OUTPUT}.weight").detach() for each in (model, source))
         for row, label in enumerate(labels):
             if label in source.labels:
                 output[row] = trained[source.labels.index(label)]

@@ -112,7 +112,7 @@ def word_spans(text: str) -> list[tuple[int, int]]:
 def _gap(
     pauses: Sequence[tuple[float, float]], border: float, earliest: float, latest: float, misplaced: float
 ) -> tuple[float, float]:
-    """The pause at the border of two words, or the border itself where there is none.
+    """The pause at the border of two words, or the border itself without a pause.
 
     A pause counts if its distance to the border is at most its length plus `misplaced` seconds: a
     stop consonant nearby does not. Nor can it start before `earliest`, when the last character of the

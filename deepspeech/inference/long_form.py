@@ -34,7 +34,7 @@ def transcribe_long(
 ) -> Iterator[Transcript]:
     """Transcribe a recording in segments; yields each as soon as it is done.
 
-    Segments end at silences and overlap where there is none (see `Segmenter`). Each is
+    Segments end at silences; without silence they overlap (see `Segmenter`). Each is
     normalised by itself, as utterances are in training.
 
     Args:

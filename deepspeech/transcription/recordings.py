@@ -62,14 +62,14 @@ class RecordingsConfig(Options):
 WINDOW = 512  # recordings that are sorted into batches together
 NO_SPEECH = Transcript(Hypothesis("", [], 0.0), [])
 
-Result: TypeAlias = list[Transcript] | InputError  # hypotheses, best first, or why there are none
+Result: TypeAlias = list[Transcript] | InputError  # hypotheses, best first, or why transcription failed
 
 
 def find_recordings(files: Iterable[str], config: RecordingsConfig) -> tuple[list[str], list[str]]:
     """The audio files to transcribe, each once, and messages on the faulty rows of the manifest.
 
     Raises:
-        InputError: There are none, or the manifest or folder cannot be read.
+        InputError: No files are given, or the manifest or folder cannot be read.
     """
     paths = list(files)
     faults: list[str] = []

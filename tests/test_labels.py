@@ -17,13 +17,13 @@ def test_default_alphabet(labels):
 
 
 @given(st.lists(st.text("ABCXYZ'", min_size=1), max_size=5).map(" ".join))
-def test_text_survives(text):
+def test_decoding_inverts_encoding(text):
     labels = Labels(["_", "'", *"ABCXYZ", " "])
     assert labels.decode(labels.encode(text)) == text
 
 
 @pytest.mark.parametrize("text", [" A  B\n", "A\nB", "A\tB\r\n", "A\u00a0B", "\u2003A B"])
-def test_every_run_of_white_space_is_one_space(labels, text):
+def test_a_run_of_white_space_is_one_space(labels, text):
     assert labels.decode(labels.encode(text)) == "A B"
 
 
@@ -46,12 +46,12 @@ def test_unknown_characters_can_be_dropped_and_words_stay_apart(labels):
     assert labels.decode(labels.encode("A 7 B-C", "drop")) == "A BC"
 
 
-def test_the_blank_is_no_character_of_text(labels):
+def test_the_blank_is_not_a_character_of_text(labels):
     with pytest.raises(UnknownCharacters):
         labels.encode("A_B")
 
 
-def test_text_and_labels_meet_in_nfc():
+def test_text_and_labels_are_compared_in_nfc():
     labels = Labels(["_", unicodedata.normalize("NFD", "É")])
     assert labels.encode(unicodedata.normalize("NFD", "É")) == labels.encode("É") == [1]
 
@@ -73,7 +73,7 @@ def test_text_and_labels_meet_in_nfc():
         (b"\xff\xfe", "cannot read labels"),
     ],
 )
-def test_a_list_that_is_no_alphabet_is_refused(tmp_path, content, words):
+def test_an_invalid_alphabet_is_refused(tmp_path, content, words):
     path = tmp_path / "labels.json"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(InputError) as caught:
@@ -89,7 +89,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, name):
         Labels.load(tmp_path / name)
 
 
-def test_byte_order_mark_is_no_character(tmp_path):
+def test_a_byte_order_mark_is_not_a_character(tmp_path):
     path = tmp_path / "labels.json"
     path.write_text('["_", "A"]', encoding="utf-8-sig")
     assert Labels.load(path) == Labels(["_", "A"])

@@ -1,10 +1,11 @@
+"""Augmentation of waveforms, and of a training run."""
+
 from __future__ import annotations
 
 import csv
 import json
 from pathlib import Path
 
-import librosa
 import numpy as np
 import pytest
 import soundfile
@@ -27,7 +28,6 @@ from deepspeech.audio.augment import (
 from deepspeech.audio.features import Spectrogram
 from deepspeech.audio.loading import load_audio
 from deepspeech.audio.spec_augment import spec_augment
-from deepspeech.audio.tempo import change_tempo
 from deepspeech.checkpoint.format import load_model
 from deepspeech.commands import train
 from deepspeech.data.corpus import Corpus, load_corpus
@@ -91,75 +91,6 @@ def everything(folders: dict[str, Path]) -> AugmentConfig:
     )
 
 
-# Tempo
-
-
-@pytest.mark.parametrize("factor", [0.85, 0.93, 1.0, 1.07, 1.15])
-def test_tempo_changes_the_length_and_keeps_the_pitch(factor):
-    changed = change_tempo(tone(220, 3), factor, RATE)
-    assert len(changed) == pytest.approx(3 * RATE / factor, abs=1)
-    assert pitch(changed) == pytest.approx(220, rel=0.01)
-    assert np.abs(changed).max() < 0.32
-
-
-def test_tempo_one_changes_nothing(random):
-    waveform = random.standard_normal(30000).astype(np.float32)
-    np.testing.assert_allclose(change_tempo(waveform, 1.0, RATE), waveform, atol=1e-6)
-
-
-@given(
-    samples=st.integers(0, 5000), factor=st.floats(0.5, 2), rate=st.sampled_from([100, 8000, 16000, 48000])
-)
-def test_tempo_of_any_clip(samples, factor, rate):
-    waveform = np.random.default_rng(samples).uniform(-1, 1, samples).astype(np.float32)
-    changed = change_tempo(waveform, factor, rate)
-    assert len(changed) == np.ceil(samples / factor)
-    assert changed.dtype == np.float32
-    assert np.abs(changed).max(initial=0) <= 2
-
-
-@pytest.fixture(scope="module")
-def speech(shared: Path) -> list[np.ndarray]:
-    return [load_audio(path, RATE) for path in sorted((shared / "speech/librispeech/audio").iterdir())[::50]]
-
-
-def sox_tempo(waveform: np.ndarray, factor: float, folder: Path) -> np.ndarray:
-    cysox = pytest.importorskip("cysox")
-    soundfile.write(folder / "in.wav", waveform, RATE, subtype="PCM_24")
-    cysox.convert(folder / "in.wav", folder / "out.wav", effects=[cysox.fx.Tempo(factor)])
-    return soundfile.read(folder / "out.wav", dtype="float32")[0]
-
-
-def pitch_ratio(one: np.ndarray, other: np.ndarray) -> float:
-    """Median over the loud half of the frames."""
-    pitches = [librosa.yin(each[: len(other)], fmin=60, fmax=400, sr=RATE) for each in (one, other)]
-    loud = librosa.feature.rms(y=other)[0]
-    return np.median((pitches[0] / pitches[1])[loud > np.median(loud)])
-
-
-def spectral_distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Between log-spectrograms, the second stretched to the length of the first."""
-    see = Spectrogram().log_magnitude
-    one, other = (see(torch.from_numpy(np.ascontiguousarray(each))[None])[0] for each in (one, other))
-    frames = torch.linspace(0, other.shape[1] - 1, one.shape[1]).round().long()
-    return float((one - other[:, frames]).square().mean().sqrt())
-
-
-@pytest.mark.parametrize("factor", [0.85, 1.15])
-def test_tempo_agrees_with_libsox(speech, factor, tmp_path):
-    ours_to_sox, sox_to_itself = [], []
-    for waveform in speech:
-        ours, sox = change_tempo(waveform, factor, RATE), sox_tempo(waveform, factor, tmp_path)
-        assert len(ours) == pytest.approx(len(sox), rel=0.01)
-        assert pitch_ratio(ours, sox) == pytest.approx(1, abs=0.01)
-        ours_to_sox.append(spectral_distance(sox, ours))
-        sox_to_itself.append(spectral_distance(sox, sox_tempo(waveform, factor * 1.01, tmp_path)))
-    assert np.mean(ours_to_sox) <= np.mean(sox_to_itself)  # splices are as clean as sox's own
-
-
-# Noise
-
-
 @pytest.mark.parametrize("level", [0.0, 0.5, 10.0])
 def test_noise_level_is_a_ratio_of_amplitudes(random, level):
     speech, noise = tone(300, 1), random.uniform(-1, 1, RATE).astype(np.float32)
@@ -199,7 +130,7 @@ def test_short_noise_is_repeated(tmp_path, random):
     np.testing.assert_allclose(np.sort(noise[:100]), np.arange(100) / 200)
 
 
-def test_long_noise_is_cut_anywhere(tmp_path):
+def test_the_part_of_a_long_noise_file_is_random(tmp_path):
     soundfile.write(tmp_path / "noise.wav", np.arange(10000) / 10000, RATE, subtype="FLOAT")
     cuts = [read_noise(tmp_path / "noise.wav", 2000, RATE, np.random.default_rng(seed)) for seed in range(40)]
     starts = [cut[0] for cut in cuts]
@@ -221,9 +152,6 @@ def test_noise_folder_is_searched_and_checked(folders, tmp_path):
         audio_files(tmp_path, "--rir-dir")
 
 
-# Room, telephone, level
-
-
 def test_a_room_with_only_direct_sound_changes_nothing():
     response = np.zeros(50, np.float32)
     response[20] = 0.7
@@ -240,13 +168,13 @@ def test_reverberation_is_convolution_at_the_same_loudness(random, samples, echo
 
 @pytest.mark.parametrize(("hertz", "passes"), [(60, False), (400, True), (3000, True), (6000, False)])
 def test_telephone_band(hertz, passes):
-    heard = telephone(tone(hertz, 1), RATE)
-    assert len(heard) == RATE
-    level = rms(heard) / rms(tone(hertz, 1))
+    narrow = telephone(tone(hertz, 1), RATE)
+    assert len(narrow) == RATE
+    level = rms(narrow) / rms(tone(hertz, 1))
     assert level == pytest.approx(1, abs=0.1) if passes else level < 0.01
 
 
-def test_too_loud_is_scaled_down_not_wrapped():
+def test_a_waveform_beyond_full_scale_is_scaled_down():
     loud = tone(300, 0.1) * 10
     np.testing.assert_allclose(limit(loud), loud / np.abs(loud).max(), atol=1e-6)
     assert limit(tone(300, 0.1)).max() == pytest.approx(0.3, abs=0.01)
@@ -258,12 +186,9 @@ def test_gain_is_in_decibels(random):
     assert rms(louder) == pytest.approx(10 ** (6 / 20) * rms(tone(300, 1)), rel=1e-3)
 
 
-# All together
-
-
 @settings(max_examples=100)
 @given(samples=st.integers(0, 40000), kind=st.sampled_from(["speech", "silence", "loud", "faint"]))
-def test_no_clip_and_no_noise_file_gives_nan(everything, samples, kind):
+def test_any_clip_with_any_noise_is_finite(everything, samples, kind):
     augment, random = Augmentation(everything, RATE), np.random.default_rng(samples)
     scale = {"speech": 0.3, "silence": 0, "loud": 1, "faint": 1e-7}[kind]
     waveform = augment.waveform((scale * random.standard_normal(samples)).astype(np.float32), random)
@@ -316,9 +241,6 @@ def test_wrong_options_are_refused(options, message):
         AugmentConfig(**options)
 
 
-# In training
-
-
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, random = tmp_path_factory.mktemp("corpus"), np.random.default_rng(0)
@@ -363,7 +285,7 @@ def test_augmentation_depends_on_seed_epoch_and_utterance_only(corpus, everythin
     assert not same(epoch, features_of(loader_of(corpus, Augmentation(everything, RATE, 2)), 1))
 
 
-def test_a_resumed_epoch_goes_on_with_the_same_augmentation(corpus, everything):
+def test_a_resumed_epoch_continues_with_the_same_augmentation(corpus, everything):
     loader = loader_of(corpus, Augmentation(everything, RATE, 1))
     whole = features_of(loader, 1)
     rest = features_of(loader, 1, start=2)
@@ -371,7 +293,7 @@ def test_a_resumed_epoch_goes_on_with_the_same_augmentation(corpus, everything):
     assert same(rest, {index: whole[index] for index in rest})
 
 
-def test_training_resumed_within_an_epoch_equals_training_in_one_go(manifest, folders, tmp_path):
+def test_training_resumed_within_an_epoch_equals_uninterrupted_training(manifest, folders, tmp_path):
     (tmp_path / "labels.json").write_text('["_", "A", "B"]')
     flags = f"--train-manifest {manifest} --val-manifest {manifest} --epochs 2 --checkpoint --no-cuda"
     flags += " --batch-seconds 1 --speed-volume-perturb --spec-augment SS --num-workers 0"
@@ -392,9 +314,9 @@ def test_training_resumed_within_an_epoch_equals_training_in_one_go(manifest, fo
 
 
 @pytest.fixture(scope="module")
-def deafened(manifest: Path, folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def noisy_run(manifest: Path, folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a model that was trained with noise a thousand times as loud as speech."""
-    folder = tmp_path_factory.mktemp("deafened")
+    folder = tmp_path_factory.mktemp("noisy_run")
     (folder / "labels.json").write_text('["_", "A", "B"]')
     flags = f"--labels-path {folder}/labels.json --train-manifest {manifest} --val-manifest {manifest}"
     flags += f" --save-folder {folder} --epochs 1 --hidden-size 8 --hidden-layers 1 --num-workers 0 --no-cuda"
@@ -404,8 +326,8 @@ def deafened(manifest: Path, folders: dict[str, Path], tmp_path_factory: pytest.
     return folder
 
 
-def test_noise_reaches_the_training_loader_only(manifest, corpus, folders, deafened):
-    model, device = load_model(deafened / "deepspeech_final.pth"), torch.device("cpu")
+def test_noise_reaches_the_training_loader_only(manifest, corpus, folders, noisy_run):
+    model, device = load_model(noisy_run / "deepspeech_final.pth"), torch.device("cpu")
     config = AugmentConfig(noise_dir=str(folders["noise"]), noise_prob=1.0)
     options = str(manifest), model, DataConfig(num_workers=0), TrainingConfig(), device
     clean = features_of(loader_of(corpus, None), 0)
@@ -413,14 +335,14 @@ def test_noise_reaches_the_training_loader_only(manifest, corpus, folders, deafe
     assert not same(clean, features_of(train.make_loader(*options, Augmentation(config, RATE)), 0))
 
 
-def test_validation_and_inference_never_see_noise(manifest, corpus, deafened, capsys):
-    path = deafened / "deepspeech_final.pth"
+def test_validation_and_inference_are_without_noise(manifest, corpus, noisy_run, capsys):
+    path = noisy_run / "deepspeech_final.pth"
     config = torch.load(path, weights_only=True)["config"]
     assert not any(word in str(config) for word in ("noise", "tempo", "augment"))
 
     model = load_model(path)
     clean = evaluate(model, loader_of(corpus, None), GreedyDecoder(model.labels))
-    with open(deafened / "metrics.csv", newline="") as file:
+    with open(noisy_run / "metrics.csv", newline="") as file:
         (row,) = csv.DictReader(file)
     assert float(row["val_loss"]) == pytest.approx(clean.loss, rel=1e-4)
     test_flags = ["--model-path", str(path), "--test-manifest", str(manifest), "--num-workers", "0"]
@@ -429,12 +351,9 @@ def test_validation_and_inference_never_see_noise(manifest, corpus, deafened, ca
 
     audio = corpus[0].audio_path
     features, lengths = Spectrogram()(torch.from_numpy(load_audio(audio, RATE))[None])
-    heard = GreedyDecoder(model.labels).decode(*model(features, lengths))[0][0].text
+    text = GreedyDecoder(model.labels).decode(*model(features, lengths))[0][0].text
     load_script("transcribe.py").main(["--model-path", str(path), audio])
-    assert json.loads(capsys.readouterr().out)["output"][0]["transcription"] == heard
-
-
-# data/noise_inject.py
+    assert json.loads(capsys.readouterr().out)["output"][0]["transcription"] == text
 
 
 def test_noise_inject_mixes_at_the_level_that_training_would(folders, tmp_path):
@@ -455,7 +374,7 @@ def test_noise_inject_mixes_at_the_level_that_training_would(folders, tmp_path):
         ("--output-path noisy.xyz", "--output-path noisy.xyz: cannot write audio"),
     ],
 )
-def test_noise_inject_names_a_mistake(folders, flags, message):
+def test_noise_inject_names_the_mistake(folders, flags, message):
     noise = str(folders["noise"] / "long.wav")
     with pytest.raises(InputError, match=message):
         noise_inject.main(["--input-path", noise, "--noise-path", noise, *flags.split()])

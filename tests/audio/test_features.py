@@ -94,7 +94,7 @@ def test_an_utterance_alone_equals_itself_in_a_batch(lengths):
 
 @pytest.mark.parametrize("samples", [1, 2, 100, 5000])
 @pytest.mark.parametrize("level", [0.0, 1e-30, 0.5])
-def test_constant_audio_gives_numbers(samples, level):
+def test_constant_audio_gives_finite_features(samples, level):
     features, _ = Spectrogram()(torch.full((2, samples), level))
     assert torch.isfinite(features).all()
 
@@ -103,7 +103,7 @@ def test_silence_gives_zeros():
     assert not Spectrogram()(torch.zeros(1, 4000))[0].any()
 
 
-def test_loudness_does_not_leak_from_padding():
+def test_statistics_ignore_padding():
     """Statistics see valid frames only."""
     spectrogram = torch.rand(2, 5, 9)
     counts = torch.tensor([4, 9])
@@ -112,7 +112,7 @@ def test_loudness_does_not_leak_from_padding():
     assert torch.equal(normalize(spectrogram, counts), normalize(dirty, counts))
 
 
-def test_the_window_is_no_weight():
+def test_the_window_is_not_in_the_state_dict():
     assert not Spectrogram().state_dict()
 
 
@@ -143,16 +143,16 @@ def test_running_statistics_are_those_of_the_prior_and_the_frames_so_far():
         assert np.abs(features[0, :, frame].numpy() - expected).max() < 1e-5
 
 
-def test_running_statistics_do_not_see_the_future():
+def test_running_statistics_are_causal():
     waveform = noise(16000)
     changed = waveform.clone()
     changed[8000:] *= 30
     before, after = (running(each[None])[0] for each in (waveform, changed))
     first = int((before != after).any(dim=1).nonzero()[0, 1])
-    assert first == 50  # whose window begins 160 samples before
+    assert first == 50  # whose window starts 160 samples before
 
 
-def test_running_statistics_of_hours_of_silence_are_numbers():
+def test_running_statistics_of_hours_of_silence_are_finite():
     features, sums = normalize_running(torch.zeros(1, 1, 500_000), torch.tensor([500_000]))
     features, _ = normalize_running(torch.zeros(1, 1, 100), torch.tensor([100]), 1e4 * sums)
     assert torch.isfinite(features).all()
@@ -161,13 +161,13 @@ def test_running_statistics_of_hours_of_silence_are_numbers():
 
 @pytest.mark.parametrize("samples", [1, 100, 5000])
 @pytest.mark.parametrize("level", [0.0, 1e-30, 0.5, 1.0])
-def test_running_statistics_of_constant_audio_are_numbers(samples, level):
+def test_running_statistics_of_constant_audio_are_finite(samples, level):
     features, _ = running(torch.full((2, samples), level))
     assert torch.isfinite(features).all()
     assert features.abs().max() < 100
 
 
-def test_running_statistics_come_close_to_those_of_the_utterance():
+def test_running_statistics_approach_those_of_the_utterance():
     waveform = noise(64000)
     difference = running(waveform[None])[0] - Spectrogram()(waveform[None])[0]
     assert difference[:, :, 200:].abs().mean() < 0.05

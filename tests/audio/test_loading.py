@@ -56,7 +56,7 @@ def test_channels_are_averaged(tmp_path, channels):
 
 
 @pytest.mark.parametrize("rate", [RATE, 8000, 48000])
-def test_one_sample_is_audio(tmp_path, rate):
+def test_a_file_of_one_sample(tmp_path, rate):
     soundfile.write(tmp_path / "a.wav", [0.1], rate)
     assert np.isfinite(load_audio(tmp_path / "a.wav", RATE)).all()
 
@@ -70,7 +70,7 @@ def refusal(function, *arguments):
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
 @pytest.mark.parametrize("rate", [8000, 16000, 44100])
-def test_blocks_are_the_whole(tmp_path, name, rate):
+def test_blocks_add_up_to_the_waveform(tmp_path, name, rate):
     waveform = np.random.default_rng(0).uniform(-0.5, 0.5, (3 * rate + 17, 2))
     soundfile.write(tmp_path / name, waveform, rate)
     blocks = list(stream_audio(tmp_path / name, RATE, seconds=0.7))
@@ -86,7 +86,7 @@ def test_a_block_of_one_sample(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["missing.wav", "folder.wav"])
-def test_what_is_no_file_is_refused(tmp_path, name):
+def test_a_path_without_a_file_is_refused(tmp_path, name):
     (tmp_path / "folder.wav").mkdir()
     for function in (duration, lambda path: load_audio(path, RATE)):
         assert refusal(function, tmp_path / name) == (
@@ -118,7 +118,7 @@ def test_a_header_without_samples_is_refused(tmp_path):
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
 @pytest.mark.parametrize("share", [0.3, 0.7, 0.99])
-def test_a_cut_file_is_refused_by_its_header_already(tmp_path, name, share):
+def test_a_truncated_file_is_refused_by_its_header(tmp_path, name, share):
     path = tmp_path / name
     soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 2 * RATE), RATE)
     os.truncate(path, int(share * path.stat().st_size))
@@ -126,7 +126,7 @@ def test_a_cut_file_is_refused_by_its_header_already(tmp_path, name, share):
         assert refusal(function, path).startswith(f"{path}: ")
 
 
-def test_damage_inside_a_file_is_found_when_it_is_read(tmp_path):
+def test_damage_inside_a_file_is_found_on_reading(tmp_path):
     path = tmp_path / "a.flac"
     soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 2 * RATE), RATE)
     content = bytearray(path.read_bytes())
@@ -137,7 +137,7 @@ def test_damage_inside_a_file_is_found_when_it_is_read(tmp_path):
         assert "damaged audio" in refusal(function, path, RATE)
 
 
-def test_samples_that_are_no_numbers_are_refused(tmp_path):
+def test_nan_samples_are_refused(tmp_path):
     soundfile.write(tmp_path / "a.wav", [0.1, np.nan, 0.2], RATE, subtype="FLOAT")
     assert "NaN" in refusal(load_audio, tmp_path / "a.wav", RATE)
 

@@ -18,7 +18,7 @@ from deepspeech.audio.spec_augment import (
 
 
 def ramp(bins: int, frames: int) -> torch.Tensor:
-    """Features that tell their frame."""
+    """Features whose values are their frame numbers."""
     return torch.arange(1.0, frames + 1).repeat(bins, 1)
 
 
@@ -45,7 +45,7 @@ def test_time_warp_moves_a_frame_and_keeps_the_ends(frames, data):
     torch.testing.assert_close(steps[: centre + shift], steps[:1].expand(centre + shift), atol=1e-3, rtol=0)
 
 
-def test_time_warp_by_nothing_changes_nothing():
+def test_a_time_warp_by_0_frames_changes_nothing():
     features = torch.randn(161, 50)
     torch.testing.assert_close(warp(features, 20, 0), features)
 
@@ -82,7 +82,7 @@ def test_masks_stay_within_the_policy(bins, frames, seed, name):
         assert (changed.numpy()[kept] >= 1).all()  # nothing else is zero
 
 
-def test_masks_reach_their_largest_width_and_none():
+def test_mask_widths_range_from_none_to_the_largest():
     random = np.random.default_rng(1)
     features = torch.ones(161, 200)
     original = [spec_augment(features, POLICIES["original"], random) for _ in range(400)]
@@ -92,7 +92,7 @@ def test_masks_reach_their_largest_width_and_none():
     assert (min(heights), max(heights)) == (0, 27)
 
 
-def test_the_policies_are_those_that_can_be_asked_for():
+def test_every_policy_is_a_choice_of_the_option():
     for name in POLICIES:
         assert AugmentConfig(spec_augment=name).spec_augment == name
     assert POLICIES["LD"] == Policy(80, 27, 2, 100, 1.0, 2)
@@ -100,7 +100,7 @@ def test_the_policies_are_those_that_can_be_asked_for():
 
 @pytest.mark.parametrize("name", POLICIES)
 @given(lengths=st.lists(st.integers(1, 200), min_size=1, max_size=4), seed=st.integers(0, 99))
-def test_a_batch_is_augmented_as_its_utterances_are(name, lengths, seed):
+def test_a_batch_is_augmented_like_its_utterances(name, lengths, seed):
     policy, bins = POLICIES[name], 20
     torch.manual_seed(seed)
     utterances = [torch.randn(bins, frames) for frames in lengths]

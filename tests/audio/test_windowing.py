@@ -17,21 +17,21 @@ def convolve(window, units):
 
 
 @given(WINDOWS, st.integers(1, 60))
-def test_count_is_that_of_a_convolution(window, length):
+def test_the_count_equals_a_convolution_output(window, length):
     padded = pad(torch.zeros(1, 1, length), (window.before, window.after))
     expected = convolve(window, padded).shape[-1] if padded.shape[-1] >= window.size else 0
     assert window.count(length) == expected
 
 
 @given(WINDOWS, st.lists(st.integers(0, 10**9), min_size=1))
-def test_tensors_and_numbers_count_alike(window, lengths):
+def test_counts_of_tensors_equal_those_of_numbers(window, lengths):
     counts = window.count(torch.tensor(lengths))
     assert counts.dtype == torch.int64
     assert counts.tolist() == [window.count(length) for length in lengths]
 
 
 @given(WINDOWS, st.lists(st.integers(0, 20), min_size=1, max_size=8))
-def test_chunks_give_what_the_whole_axis_gives(window, sizes):
+def test_chunks_equal_the_whole_axis(window, sizes):
     torch.manual_seed(0)
     axis, held, outputs = torch.rand(2, 1, sum(sizes)), None, []
     for index, chunk in enumerate(axis.split(sizes, dim=-1)):

@@ -1,4 +1,6 @@
-"""Features on the device: the same as from worker processes, and the same training."""
+"""Batches from worker processes, with features computed there or on the device."""
+
+from __future__ import annotations
 
 import warnings
 from pathlib import Path
@@ -12,12 +14,57 @@ from deepspeech.data.corpus import load_corpus
 from deepspeech.data.dataset import SpectrogramDataset
 from deepspeech.data.loader import AudioDataLoader
 from deepspeech.data.sampler import BucketingSampler
+from deepspeech.errors import InputError
 from deepspeech.training.config import TrainingConfig
 from deepspeech.training.train_step import TrainStep
-from tests.conftest import TinyCorpus, load_script, tiny_model
+from tests.conftest import TinyCorpus, load_script, tiny_model, write_rows
 
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 EVERYTHING = {"speed_volume_perturb": True, "telephone_prob": 0.5, "spec_augment": "LD"}
+
+
+def dataset_of(manifest, labels):
+    return SpectrogramDataset(load_corpus(manifest, labels), labels)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_loader_serves_an_epoch_from_any_position(corpus, labels, workers):
+    dataset = dataset_of(corpus.train, labels)
+    sampler = BucketingSampler(dataset.corpus.durations, 5)
+    loader = AudioDataLoader(dataset, sampler, workers)
+    sampler.set_epoch(1)
+    whole = list(loader)
+    assert [batch.indices for batch in whole] == list(sampler)
+    sampler.set_epoch(1, 1)
+    rest = list(loader)
+    assert len(rest) == 2
+    for one, other in zip(whole[1:], rest, strict=True):
+        assert torch.equal(one.features, other.features)
+        assert torch.equal(one.targets, other.targets)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_damaged_audio_raises_or_is_left_out(own_corpus, labels, workers):
+    """The manifest gives durations, so nothing looked into the files before."""
+    names = ["train_0.wav", "train_1.flac", "train_2.wav", "train_3.flac"]
+    write_rows(own_corpus.train, [(name, f"{name.split('.')[0]}.txt", 1 + i) for i, name in enumerate(names)])
+    dataset = dataset_of(own_corpus.train, labels)
+    (own_corpus.folder / "train_1.flac").write_bytes(b"")
+    sampler = BucketingSampler(dataset.corpus.durations, 3, shuffle=False)
+    with pytest.raises(InputError, match=r"train\.csv:2: .*train_1\.flac: empty audio file"):
+        list(AudioDataLoader(dataset, sampler, workers))
+    batches = list(AudioDataLoader(dataset, sampler, workers, skip_faulty=True))
+    assert [batch.indices for batch in batches] == [[0, 2], [3]]
+    assert [len(batch.faults) for batch in batches] == [1, 0]
+
+
+def test_a_batch_may_be_empty(own_corpus, labels):
+    dataset = dataset_of(own_corpus.train, labels)
+    (own_corpus.folder / "train_0.wav").unlink()
+    (batch, *_) = AudioDataLoader(dataset, BucketingSampler([1, 2, 3, 4], 1, False), skip_faulty=True)
+    assert len(batch) == 0
+    assert len(batch.faults) == 1
+    assert batch.to(torch.device("cpu")).features.numel() == 0
 
 
 def batches(corpus: TinyCorpus, labels, on_device, options=None, epoch=1, batch_size=5, device="cpu"):
@@ -32,7 +79,7 @@ def batches(corpus: TinyCorpus, labels, on_device, options=None, epoch=1, batch_
 
 @pytest.mark.parametrize("epoch", [0, 2])
 @pytest.mark.parametrize("options", [None, {}, EVERYTHING], ids=["plain", "nothing drawn", "everything"])
-def test_both_ways_give_the_same_batches(corpus, labels, options, epoch):
+def test_workers_and_device_compute_the_same_batches(corpus, labels, options, epoch):
     ours, expected = (batches(corpus, labels, on_device, options, epoch) for on_device in (True, False))
     assert [len(batch) for batch in ours] == [5, 5, 2]
     for one, other in zip(ours, expected, strict=True):
@@ -60,7 +107,7 @@ def train(corpus, folder, *flags):
 
 
 @pytest.mark.parametrize("augmentation", [[], ["--spec-augment", "SM", "--speed-volume-perturb"]])
-def test_training_ends_with_the_same_weights(corpus, tmp_path, augmentation):
+def test_features_of_workers_and_device_train_the_same_weights(corpus, tmp_path, augmentation):
     flags = ["--lr", "1e-4", *augmentation]
     ours = train(corpus, tmp_path / "device", "--features-on-device", *flags)
     expected = train(corpus, tmp_path / "host", "--no-features-on-device", *flags)
@@ -97,7 +144,7 @@ def test_a_gpu_gets_the_same_batches_in_the_same_order(corpus, labels, on_device
 
 
 @needs_cuda
-def test_the_host_waits_for_nothing_but_ctc(corpus, labels):
+def test_the_host_waits_only_for_ctc(corpus, labels):
     step = TrainStep(tiny_model(labels).train().cuda(), TrainingConfig(precision="bf16"))
     ready = batches(corpus, labels, True, EVERYTHING, device="cuda")
     step.backward(ready[0], len(ready[0]))

@@ -94,7 +94,7 @@ def test_shards_made_elsewhere_are_indexed_once(corpus, tmp_path):
     assert index.stat().st_mtime_ns == written
 
 
-def test_an_index_of_another_shard_is_made_again(corpus, tmp_path):
+def test_the_index_of_another_shard_is_replaced(corpus, tmp_path):
     shutil.copy(corpus / "s-000.tar", tmp_path / "s.tar")
     shutil.copy(corpus / "s-003.tar.index.csv", tmp_path / "s.tar.index.csv")
     loaded = load_corpus(tmp_path / "s.tar", LABELS)
@@ -119,7 +119,7 @@ def damage_text(path: Path) -> None:
         writer.write({"__key__": "3", "wav": b"no audio"})
 
 
-def test_faults_in_shards_are_named_all_at_once(tmp_path, capsys):
+def test_faults_in_shards_are_reported_together(tmp_path, capsys):
     damage_text(tmp_path / "s.tar")
     with pytest.raises(InputError) as error:
         load_corpus(tmp_path / "s.tar", LABELS)
@@ -136,14 +136,14 @@ def test_faults_in_shards_are_named_all_at_once(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("content", [b"", b"no tar file" * 100])
-def test_no_tar_file_is_one_line(tmp_path, content):
+def test_a_file_that_is_not_tar_is_one_line(tmp_path, content):
     (tmp_path / "s.tar").write_bytes(content)
     with pytest.raises(InputError, match=r"s\.tar: (not a shard|no utterance)") as error:
         load_corpus(tmp_path / "s.tar", LABELS)
     assert "\n" not in str(error.value)
 
 
-def test_a_shard_that_shrinks_is_one_line(corpus, tmp_path):
+def test_a_truncated_shard_is_one_line(corpus, tmp_path):
     shutil.copy(corpus / "s-000.tar", tmp_path / "s.tar")
     loaded = load_corpus(tmp_path / "s.tar", LABELS)
     (tmp_path / "s.tar").write_bytes(b"")
@@ -156,7 +156,7 @@ def test_shards_are_not_mixed_with_older_ones(corpus, tmp_path):
         make_shards.main([str(corpus / "m.csv"), "--output-dir", str(corpus), "--name", "s"])
 
 
-def test_without_webdataset_shards_are_read_but_writing_says_what_to_install(corpus, tmp_path, monkeypatch):
+def test_without_webdataset_shards_are_readable_and_writing_names_the_package(corpus, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "webdataset", None)
     assert len(load_corpus(shards(corpus), LABELS)) == 12
     with pytest.raises(InputError, match="pip install webdataset"):

@@ -8,30 +8,34 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import torch
 from tqdm import tqdm
 
 from deepspeech import cli, distributed
 from deepspeech.atomic_file import check_writable
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.checkpoint.format import load_model
-from deepspeech.data.corpus import load_corpus
+from deepspeech.commands.train import make_loader
 from deepspeech.data.dataset import SpectrogramDataset
-from deepspeech.data.loader import AudioDataLoader
-from deepspeech.data.sampler import BucketingSampler
+from deepspeech.data.loader import DataConfig
 from deepspeech.errors import InputError
-from deepspeech.evaluation.evaluate import Evaluation, compare, evaluate
+from deepspeech.evaluation.evaluate import Evaluation, Observer, compare, evaluate
 from deepspeech.evaluation.log_probs import SavedOutput
 from deepspeech.inference.factory import InferenceConfig, device_and_format, make_decoder
 from deepspeech.inference.quantization import quantize
 from deepspeech.inference.recognizer import Recognizer
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, one_of, option
 from deepspeech.tools.report import Reliability, write_report
+from deepspeech.training.config import TrainingConfig
+
+EXAMPLES = """\
+test.py --model-path models/deepspeech_final.pth --test-manifest test.csv --report errors.html
+test.py --model-path model.pth --test-manifest test.csv --decoder beam --lm-path lm.arpa"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     distributed.init()
-    arguments = cli.parse(argv, __doc__, EvaluationConfig, InferenceConfig, DecoderConfig)
+    groups = EvaluationConfig, InferenceConfig, DecoderConfig
+    arguments = cli.parse(argv, __doc__, *groups, examples=EXAMPLES)
     data, inference = arguments.make(EvaluationConfig), arguments.make(InferenceConfig)
     if data.stream and distributed.world_size() > 1:
         raise InputError("--stream: runs in one process; start test.py without torchrun")
@@ -44,34 +48,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     if inference.int8:
         quantize(model)
     decoder = make_decoder(arguments.make(DecoderConfig), model.labels)
-    corpus = distributed.on_rank_zero(
-        lambda: load_corpus(
-            data.test_manifest,
-            model.labels,
-            data.unknown_characters,
-            allow_empty=True,
-            skip_faulty=data.skip_faulty,
-        )
+    loading = DataConfig(
+        batch_size=data.batch_size,
+        num_workers=data.num_workers,
+        unknown_characters=data.unknown_characters,
+        skip_faulty=data.skip_faulty,
+        features_on_device=False,
     )
-    dataset = SpectrogramDataset(corpus, model.labels, model.config.features)
-    sampler = BucketingSampler(
-        corpus.durations,
-        data.batch_size,
-        shuffle=False,
-        num_replicas=distributed.world_size(),
-        rank=distributed.rank(),
-    )
-    loader = AudioDataLoader(dataset, sampler, data.num_workers, data.skip_faulty, device)
-    reliability, saved = Reliability(dataset), SavedOutput(model.labels)
-    observing = ([reliability] if data.report else []) + ([saved] if data.save_output else [])
+    loader = make_loader(data.test_manifest, model, loading, TrainingConfig(), device)
+    recognizer = Recognizer(model, decoder, dtype)
+    reliability, saved = Reliability(loader.dataset), SavedOutput(model.labels)
     if data.stream:
-        evaluation = evaluate_streams(Recognizer(model, decoder, dtype), dataset, data.skip_faulty)
+        evaluation = evaluate_streams(recognizer, loader.dataset, data.skip_faulty)
     else:
-        observers = [each.observe for each in observing]
-        with torch.inference_mode():
-            evaluation = evaluate(model, loader, decoder, dtype, observers=observers)
-    for each in observing:
-        each.gather()
+        wanted: list[tuple[str | None, Observer]] = [(data.report, reliability), (data.save_output, saved)]
+        observers = [observer for path, observer in wanted if path]
+        evaluation = evaluate(model, loader, decoder, dtype, observers=observers)
 
     def write() -> None:
         if data.save_output:
@@ -81,14 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             evaluation.write_csv(data.output)
         if data.report:
             title = f"{inference.model_path} on {data.test_manifest}"
-            write_report(data.report, title, evaluation, reliability, Recognizer(model, decoder, dtype))
+            write_report(data.report, title, evaluation, reliability, recognizer)
 
     distributed.on_rank_zero(write)
     return 0
 
 
 def show(evaluation: Evaluation, data: EvaluationConfig) -> None:
-    """Print the error rates and, if asked for, every utterance."""
+    """Print the error rates and, with --verbose, every utterance."""
     if data.verbose:
         for result in evaluation.results:
             print(f"{result.audio_path}\n  reference:  {result.reference}\n  hypothesis: {result.hypothesis}")
@@ -104,41 +96,35 @@ def show(evaluation: Evaluation, data: EvaluationConfig) -> None:
 class EvaluationConfig(Options):
     """Test data"""
 
-    test_manifest: str = option("data/test_manifest.csv", "CSV of audio,transcript[,seconds]")
+    test_manifest: str = option("data/test_manifest.csv", "CSV of audio,transcript[,seconds]", metavar="FILE")
     batch_size: int = option(20, "utterances in a batch", POSITIVE)
     num_workers: int = option(4, "processes that load data; 0 loads in the main one", NOT_NEGATIVE)
     unknown_characters: str = option(
         "error", "what to do with characters outside the labels: error or drop", one_of("error", "drop")
     )
-    skip_faulty: bool = option(False, "go on without faulty rows of the manifest instead of stopping")
+    skip_faulty: bool = option(False, "skip faulty rows of the manifest instead of stopping")
     verbose: bool = option(False, "print every reference with its hypothesis")
-    save_output: str | None = option(None, "file for the network's output, to tune beam search with")
-    output: str | None = option(None, "CSV of references, hypotheses and error counts to write")
-    report: str | None = option(None, "HTML page on the errors to write")
-    stream: bool = option(False, "transcribe as it will be live, a tenth of a second at a time")
+    save_output: str | None = option(None, "save log-probabilities, for tune-lm", metavar="FILE")
+    output: str | None = option(None, "write references, hypotheses and error counts as CSV", metavar="FILE")
+    report: str | None = option(None, "write an HTML page about the errors", metavar="FILE")
+    stream: bool = option(False, "transcribe as if live, a tenth of a second at a time")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.stream and (self.report or self.save_output):
             flag = "--report" if self.report else "--save-output"
-            raise InputError(f"{flag}: is of whole utterances; leave out --stream")
+            raise InputError(f"{flag}: needs whole utterances; leave out --stream")
 
 
 def evaluate_streams(
     recognizer: Recognizer, dataset: SpectrogramDataset, skip_faulty: bool = False, seconds: float = 0.1
 ) -> Evaluation:
-    """Transcribe every utterance of a dataset as a stream and compare; without a loss.
-
-    Args:
-        recognizer: Its model must be able to stream.
-        dataset: Without augmentation.
-        skip_faulty: Count utterances that cannot be read instead of raising.
-        seconds: How much of an utterance comes at a time.
+    """Transcribe every utterance of a dataset as a stream of chunks of `seconds`; there is no loss.
 
     Raises:
-        InputError: The model cannot stream, or an utterance cannot be read.
+        InputError: The model cannot stream, or an utterance cannot be read and `skip_faulty` is off.
     """
-    stream, results, unreadable = recognizer.stream(), [], 0
+    stream, results = recognizer.stream(), []
     size = int(seconds * stream.sample_rate)
     for index in tqdm(range(len(dataset)), "Streaming", unit="utterance", leave=False):
         try:
@@ -146,10 +132,9 @@ def evaluate_streams(
         except InputError:
             if not skip_faulty:
                 raise
-            unreadable += 1
             continue
         for start in range(0, len(waveform), size):
             stream.feed(waveform[start : start + size])
         path = dataset.corpus[index].audio_path
-        results.append(compare(path, dataset.reference(index), " ".join(stream.finish().text.split())))
-    return Evaluation(results, math.nan, unreadable)
+        results.append(compare(path, dataset.reference(index), stream.finish().text))
+    return Evaluation(results, math.nan, unreadable=len(dataset) - len(results))

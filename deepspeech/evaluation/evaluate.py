@@ -1,4 +1,4 @@
-"""How well a network transcribes a corpus."""
+"""Transcribe a corpus and count the errors."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -18,17 +19,15 @@ from deepspeech.atomic_file import write_atomic
 from deepspeech.data.batch import Batch
 from deepspeech.data.loader import AudioDataLoader
 from deepspeech.decoding.decoder import Decoder, Hypothesis
+from deepspeech.device import autocast
 from deepspeech.evaluation.metrics import ErrorCounts, char_errors, word_errors
 from deepspeech.model.ctc import ctc_losses
 from deepspeech.model.deepspeech2 import DeepSpeech
 
-# Sees every batch with its log_probs (batch, frames, labels), their lengths and the hypotheses
-Observer = Callable[[Batch, Tensor, Tensor, list[list[Hypothesis]]], None]
-
 
 @dataclass(frozen=True)
 class Result:
-    """One utterance: what was said and what was read."""
+    """Reference, hypothesis and error counts of one utterance."""
 
     audio_path: str
     reference: str
@@ -44,7 +43,7 @@ class Evaluation:
 
     results: list[Result]
     loss: float  # CTC loss, mean over the utterances
-    unreadable: int = 0  # utterances left out because they cannot be read
+    unreadable: int = 0  # utterances left out
 
     @property
     def words(self) -> ErrorCounts:
@@ -59,23 +58,36 @@ class Evaluation:
         return sum((result.characters_and_spaces for result in self.results), ErrorCounts())
 
     def write_csv(self, path: str | Path) -> None:
-        """Write a row an utterance.
+        """Write one row for each utterance.
 
         Raises:
             InputError: The file cannot be written.
         """
         columns = ["audio", "reference", "hypothesis"]
-        for unit in ("words", "characters"):
-            columns += [unit] + [f"{unit[:-1]}_{kind}" for kind in ("sub", "del", "ins")]
+        for unit in ("word", "character"):
+            columns += [f"{unit}s", f"{unit}_sub", f"{unit}_del", f"{unit}_ins"]
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(columns)
         for result in self.results:
-            row = [result.audio_path, result.reference, result.hypothesis]
-            for counts in (result.words, result.characters):
-                row += [counts.length, counts.substitutions, counts.deletions, counts.insertions]
-            writer.writerow(row)
+            counts = [
+                (each.length, each.substitutions, each.deletions, each.insertions)
+                for each in (result.words, result.characters)
+            ]
+            writer.writerow([result.audio_path, result.reference, result.hypothesis, *chain(*counts)])
         write_atomic(path, text.getvalue().encode())
+
+
+class Observer(Protocol):
+    """Collects something else during an evaluation."""
+
+    def observe(
+        self, batch: Batch, log_probs: Tensor, lengths: Tensor, hypotheses: list[list[Hypothesis]]
+    ) -> None:
+        """See a batch of this process: also log_probs (batch, frames, labels) and their lengths (batch,)."""
+
+    def gather(self) -> None:
+        """Collect what the observers of all processes saw."""
 
 
 @torch.inference_mode()
@@ -87,38 +99,40 @@ def evaluate(
     stop: Callable[[], object] = lambda: False,
     observers: Sequence[Observer] = (),
 ) -> Evaluation:
-    """Transcribe every utterance of the loader and compare; every process gets the results of all.
+    """Transcribe every utterance of the loader; every process returns the results of all.
 
     Args:
         model: Is put into eval mode.
-        loader: One epoch is read.
-        decoder: Its best hypothesis counts.
-        dtype: Format of autocast; float32 for none.
-        stop: Asked after every batch; a true answer, the same in all processes, ends it early.
-        observers: Called with every batch of this process.
+        loader: Iterated once.
+        decoder: Its best hypotheses are evaluated.
+        dtype: See `deepspeech.device.autocast`.
+        stop: Called after every batch; a true answer, the same in all processes, ends the evaluation.
+        observers: See every batch.
     """
     model.eval()
     device = next(model.parameters()).device
-    dataset, results, unreadable = loader.dataset, {}, 0
+    dataset, unreadable = loader.dataset, 0
+    results: dict[int, tuple[Result, float]] = {}
     batches = distributed.in_lockstep(loader)
     hidden = not distributed.is_rank_zero()
     for batch in tqdm(batches, "Evaluating", len(loader), unit="batch", leave=False, disable=hidden):
         unreadable += len(batch.faults)
         if len(batch):
             batch = batch.to(device)
-            with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+            with autocast(device, dtype):
                 log_probs, lengths = model(batch.features, batch.lengths)
             targets = batch.targets, batch.target_lengths
             losses = ctc_losses(log_probs, lengths, *targets, model.labels.blank).tolist()
             decoded = decoder.decode(log_probs, lengths)
-            for observe in observers:
-                observe(batch, log_probs, lengths, decoded)
-            for index, hypotheses, loss in zip(batch.indices, decoded, losses, strict=True):
-                text = hypotheses[0].text
-                path, reference = dataset.corpus[index].audio_path, dataset.reference(index)
-                results[index] = compare(path, reference, " ".join(text.split())), loss
+            for observer in observers:
+                observer.observe(batch, log_probs, lengths, decoded)
+            for index, (best, *_), loss in zip(batch.indices, decoded, losses, strict=True):
+                path = dataset.corpus[index].audio_path
+                results[index] = compare(path, dataset.reference(index), best.text), loss
         if stop():
             break
+    for observer in observers:
+        observer.gather()
     everyone = distributed.gather((results, unreadable))
     results = dict(chain(*(own.items() for own, _ in everyone)))
     ordered = [results[index] for index in sorted(results)]
@@ -130,7 +144,8 @@ def evaluate(
 
 
 def compare(audio_path: str, reference: str, hypothesis: str) -> Result:
-    """Count the errors of one hypothesis."""
+    """Count the errors of a hypothesis, whose runs of spaces count as one."""
+    hypothesis = " ".join(hypothesis.split())
     return Result(
         audio_path,
         reference,

@@ -1,4 +1,4 @@
-"""The output of a network over a corpus, kept in a file: decoding again needs no network."""
+"""Log-probabilities of a corpus in a file, to decode again without the network."""
 
 from __future__ import annotations
 
@@ -22,10 +22,9 @@ from deepspeech.labels import Labels
 
 @dataclass
 class SavedOutput:
-    """Log-probabilities and references of utterances.
+    """Log-probabilities and references of utterances; an observer of `evaluate`.
 
-    In the file, a compressed `.npz`, the log-probabilities are float16 and stand one utterance
-    after the other, so that there is no padding.
+    The file is a compressed `.npz` of float16 log-probabilities, concatenated without padding.
     """
 
     labels: Labels
@@ -38,22 +37,15 @@ class SavedOutput:
     def observe(
         self, batch: Batch, log_probs: Tensor, lengths: Tensor, hypotheses: list[list[Hypothesis]]
     ) -> None:
-        """Take in a batch; an observer of `deepspeech.evaluation.evaluate.evaluate`.
-
-        Args:
-            batch: Indices and targets.
-            log_probs: (batch, frames, labels).
-            lengths: (batch,) valid frames.
-            hypotheses: Not kept.
-        """
-        targets = batch.targets.cpu().split(batch.target_lengths.tolist())
+        """See `deepspeech.evaluation.evaluate.Observer`."""
+        targets = torch.split(batch.targets.cpu(), batch.target_lengths.tolist())
         rows = log_probs.half().cpu().numpy()
         for index, target, row, length in zip(batch.indices, targets, rows, lengths.tolist(), strict=True):
             self.log_probs[index] = row[:length].copy()
             self.references[index] = self.labels.decode(target.tolist())
 
     def gather(self) -> None:
-        """Take in what the other processes observed."""
+        """See `deepspeech.evaluation.evaluate.Observer`."""
         for log_probs, references in distributed.gather((self.log_probs, self.references)):
             self.log_probs |= log_probs
             self.references |= references
@@ -78,28 +70,27 @@ class SavedOutput:
 
     @classmethod
     def read(cls, path: str | Path) -> SavedOutput:
-        """Read a file of `write`.
+        """Read a file that `write` wrote.
 
         Raises:
-            InputError: It is missing or was not made by `test.py --save-output`.
+            InputError: It is missing or not a file of `test.py --save-output`.
         """
         try:
             with np.load(path, allow_pickle=False) as content:
                 log_probs, lengths = content["log_probs"], content["lengths"]
                 texts = json.loads(content["texts"].tobytes())
             output = cls(Labels(texts["labels"]))
-            if log_probs.shape != (lengths.sum(), len(output.labels)) or len(lengths) != len(
-                texts["references"]
-            ):
+            references = dict(enumerate(texts["references"]))
+            if log_probs.shape != (lengths.sum(), len(output.labels)) or len(lengths) != len(references):
                 raise ValueError("sizes differ")
             pieces = np.split(log_probs, lengths.cumsum()[:-1]) if len(lengths) else []
         except OSError as error:
             raise InputError(f"{path}: cannot read: {error.strerror or error}; correct the path") from None
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, InputError):
             raise InputError(
-                f"{path}: not an output of the network; make one with test.py --save-output"
+                f"{path}: not a file of log-probabilities; write one with test.py --save-output"
             ) from None
-        output.log_probs, output.references = dict(enumerate(pieces)), dict(enumerate(texts["references"]))
+        output.log_probs, output.references = dict(enumerate(pieces)), references
         return output
 
     def utterance(self, index: int) -> tuple[Tensor, str]:

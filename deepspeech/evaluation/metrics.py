@@ -1,4 +1,4 @@
-"""Word and character errors."""
+"""Word and character error rates."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import Levenshtein
 
 @dataclass(frozen=True)
 class ErrorCounts:
-    """Edits that turn references into hypotheses. Add counts, never rates."""
+    """Edits that turn references into hypotheses. Corpora add up counts, never rates."""
 
     substitutions: int = 0
     deletions: int = 0
@@ -23,7 +23,7 @@ class ErrorCounts:
 
     @property
     def rate(self) -> float:
-        """Edits by reference units. Where there are none, each edit counts as one unit wrong."""
+        """Edits per reference unit; without reference units, the number of edits."""
         return self.edits / max(self.length, 1)
 
     def __add__(self, other: ErrorCounts) -> ErrorCounts:
@@ -47,7 +47,7 @@ def word_errors(reference: str, hypothesis: str) -> ErrorCounts:
 
 
 def char_errors(reference: str, hypothesis: str, spaces: bool = False) -> ErrorCounts:
-    """Compare character by character, without spaces (as deepspeech.pytorch) or with."""
+    """Compare character by character, without spaces (as deepspeech.pytorch does) or with them."""
     if not spaces:
         reference, hypothesis = reference.replace(" ", ""), hypothesis.replace(" ", "")
     return _errors(reference, hypothesis)

@@ -12,6 +12,7 @@ import ctypes
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -115,14 +116,13 @@ class Trial:
         samples = math.ceil(self.seconds * features.sample_rate)
         target = torch.arange(self.characters) % (len(self.model.labels) - 1)
         target += target >= self.model.labels.index("_")
+        common: dict[str, Any] = {"index": 0, "target": target, "duration": self.seconds}
         if self.features_on_device:
-            wave = WaveformSample(
-                index=0, target=target, duration=self.seconds, waveform=torch.randn(samples)
-            )
-            return self.features(collate_waveforms([wave] * utterances))
+            wave = WaveformSample(waveform=torch.randn(samples), **common)
+            batch: Batch = self.features(collate_waveforms([wave] * utterances))
+            return batch
         noise = torch.randn(features.bins, features.frames.count(samples))
-        sample = Sample(index=0, target=target, duration=self.seconds, features=noise)
-        return collate([sample] * utterances)
+        return collate([Sample(features=noise, **common)] * utterances)
 
 
 def find_batch(trial: Trial, most: int, limit: int | None = None) -> int:

@@ -1,4 +1,4 @@
-"""A page on the errors of an evaluation: where they are, which they are, what the network saw."""
+"""An HTML report on an evaluation: which errors, where, and what the network computed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,42 +30,40 @@ from deepspeech.inference.recognizer import Recognizer
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-CONFUSIONS, WORST, DRAWN = 20, 50, 4  # how many of each the page shows
-SURE = 0.9  # confidence from which on a word should hardly ever be wrong
-VISIBLE = 0.1  # probability that a label must reach somewhere to be drawn
+CONFUSIONS, WORST, DRAWN = 20, 50, 4  # maximum number of each
+SURE = 0.9  # words of higher confidence should hardly ever be wrong
+VISIBLE = 0.1  # labels of lower probability are not drawn
 
 
 @dataclass
 class Reliability:
-    """Whether the words are as often right as their confidences say; observes an evaluation."""
+    """Compares the confidences of words with how often they are right; an observer of `evaluate`."""
 
     dataset: SpectrogramDataset
-    confidences: list[float] = field(default_factory=list)
-    right: list[bool] = field(default_factory=list)  # of the same words
+    words: list[tuple[float, bool]] = field(default_factory=list)  # confidence, whether it is right
 
     def observe(
         self, batch: Batch, log_probs: Tensor, lengths: Tensor, hypotheses: list[list[Hypothesis]]
     ) -> None:
-        """Take in a batch: see `deepspeech.evaluation.evaluate.Observer`."""
+        """See `deepspeech.evaluation.evaluate.Observer`."""
         rows = zip(batch.indices, log_probs, lengths.tolist(), hypotheses, strict=True)
         for index, row, length, (best, *_) in rows:
             pairs = align_words(self.dataset.reference(index), best.text)
-            self.confidences += confidences(best, row[:length], self.dataset.labels)
-            self.right += [reference == hypothesis for reference, hypothesis in pairs if hypothesis]
+            right = [reference == hypothesis for reference, hypothesis in pairs if hypothesis]
+            self.words += zip(confidences(best, row[:length], self.dataset.labels), right, strict=True)
 
     def gather(self) -> None:
-        """Take in what the other processes observed."""
-        everyone = distributed.gather((self.confidences, self.right))
-        self.confidences, self.right = (list(chain(*each)) for each in zip(*everyone, strict=True))
+        """See `deepspeech.evaluation.evaluate.Observer`."""
+        self.words = list(chain(*distributed.gather(self.words)))
 
     def above(self, confidence: float) -> tuple[int, float]:
-        """How many words are surer than this, and the share of them that is right."""
-        right = [right for right, sure in zip(self.right, self.confidences, strict=True) if sure > confidence]
+        """Number of words of higher confidence, and the share of them that is right."""
+        right = [right for sure, right in self.words if sure > confidence]
         return len(right), sum(right) / max(len(right), 1)
 
     def bins(self, count: int = 10) -> list[tuple[float, float, int]]:
-        """Mean confidence, share of right words and number of words of each bin that has some."""
-        sure, right = np.array(self.confidences), np.array(self.right)
+        """Mean confidence, share of right words and number of words of each non-empty bin."""
+        sure, right = np.array(self.words).reshape(-1, 2).T
         place = np.minimum((sure * count).astype(int), count - 1)
         return [
             (sure[place == index].mean(), right[place == index].mean(), int((place == index).sum()))
@@ -74,9 +72,9 @@ class Reliability:
 
     @property
     def calibration_error(self) -> float:
-        """Mean distance of confidence and share of right words, over the words (ECE)."""
-        distances = sum(abs(sure - right) * number for sure, right, number in self.bins())
-        return distances / max(len(self.right), 1)
+        """Expected calibration error: mean difference of confidence and share of right words."""
+        differences = sum(abs(sure - right) * number for sure, right, number in self.bins())
+        return differences / max(len(self.words), 1)
 
 
 def write_report(
@@ -86,13 +84,13 @@ def write_report(
 
     Args:
         path: The file.
-        title: What was evaluated.
-        evaluation: Its results.
-        reliability: What observed it.
-        recognizer: Draws what the network sees in the worst utterances.
+        title: Model and test data.
+        evaluation: The results.
+        reliability: The observer of the evaluation.
+        recognizer: Computes the figures of the worst utterances.
 
     Raises:
-        InputError: The file cannot be written, or a recording can no longer be read.
+        InputError: The file cannot be written or a recording cannot be read.
     """
     ranked = sorted(evaluation.results, key=lambda result: (-result.words.edits, -result.words.rate))
     templates = jinja2.Environment(
@@ -115,27 +113,22 @@ def write_report(
 
 
 def align_words(reference: str, hypothesis: str) -> list[tuple[str, str]]:
-    """Pairs of words; where one side has none, it is empty."""
+    """Pairs of a reference and a hypothesis word; "" where one has no counterpart."""
     left, right = reference.split(), hypothesis.split()
-    pairs = []
-    for kind, start, stop, begin, end in Levenshtein.opcodes(left, right):
-        if kind == "delete":
-            pairs += [(word, "") for word in left[start:stop]]
-        elif kind == "insert":
-            pairs += [("", word) for word in right[begin:end]]
-        else:
-            pairs += zip(left[start:stop], right[begin:end], strict=True)
+    pairs: list[tuple[str, str]] = []
+    for _, start, stop, other_start, other_stop in Levenshtein.opcodes(left, right):
+        pairs += zip_longest(left[start:stop], right[other_start:other_stop], fillvalue="")
     return pairs
 
 
 def confusions(results: Sequence[Result]) -> Counter[tuple[str, str]]:
-    """How often each word was read as another one, left out ("") or put in (instead of "")."""
+    """How often each word is substituted, deleted (hypothesis "") or inserted (reference "")."""
     pairs = (pair for result in results for pair in align_words(result.reference, result.hypothesis))
     return Counter((reference, hypothesis) for reference, hypothesis in pairs if reference != hypothesis)
 
 
 def by_length(results: Sequence[Result]) -> list[tuple[str, int, ErrorCounts]]:
-    """Word errors by the reference's number of words: its range, the utterances, their errors."""
+    """Word errors by the length of the reference: a range of words, number of utterances, errors."""
     groups: dict[int, list[ErrorCounts]] = {}
     for result in results:
         groups.setdefault(max(result.words.length - 1, 0).bit_length(), []).append(result.words)
@@ -148,26 +141,25 @@ def by_length(results: Sequence[Result]) -> list[tuple[str, int, ErrorCounts]]:
 
 
 def draw_reliability(reliability: Reliability) -> Figure:
-    """Share of right words over confidence, and how many words there are."""
+    """Share of right words over confidence, and a histogram of the confidences."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5.5, 4.5), layout="constrained")
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
     upper.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="ideal")
-    bins = reliability.bins()
-    upper.plot(
-        [sure for sure, _, _ in bins], [right for _, right, _ in bins], "o-", label="words of this test"
-    )
+    sure, right, _ = np.array(reliability.bins()).reshape(-1, 3).T
+    upper.plot(sure, right, "o-", label="words of this test")
     upper.set(ylabel="share of right words", xlim=(0, 1), ylim=(0, 1.03))
     upper.legend(loc="upper left")
     upper.grid(alpha=0.3)
-    lower.hist(reliability.confidences, bins=np.linspace(0, 1, 11), color="0.6", edgecolor="white")
+    confidence = [sure for sure, _ in reliability.words]
+    lower.hist(confidence, bins=np.linspace(0, 1, 11), color="0.6", edgecolor="white")
     lower.set(xlabel="confidence", ylabel="words")
     return figure
 
 
 def draw_utterance(result: Result, recognizer: Recognizer) -> Figure:
-    """The spectrogram, and below it the probabilities of the characters with the words read."""
+    """The features, and below them the probabilities of the labels with the words of the hypothesis."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -204,7 +196,7 @@ def draw_utterance(result: Result, recognizer: Recognizer) -> Figure:
 
 
 def _embed(figure: Figure) -> str:
-    """A figure as an URL that holds the picture itself."""
+    """A figure as a data URL."""
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=100)
     return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()

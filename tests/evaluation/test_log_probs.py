@@ -52,9 +52,9 @@ def test_wrong_files(tmp_path):
     np.save(tmp_path / "array.npy", np.zeros(3))
     for name, words in (
         ("none.npz", "No such file"),
-        ("text", "not an output"),
-        ("other.npz", "not an output"),
-        ("array.npy", "not an output"),
+        ("text", "not a file of log-prob"),
+        ("other.npz", "not a file of log-prob"),
+        ("array.npy", "not a file of log-prob"),
     ):
         with pytest.raises(InputError, match=words) as caught:
             SavedOutput.read(tmp_path / name)

@@ -1,4 +1,4 @@
-"""The page on the errors of an evaluation."""
+"""The HTML report on an evaluation."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ sentences = st.lists(st.sampled_from(["A", "B", "C"]), max_size=8).map(" ".join)
 
 
 @given(sentences, sentences)
-def test_aligned_pairs_hold_both_texts_and_all_errors(reference, hypothesis):
+def test_aligned_pairs_contain_both_texts_and_all_errors(reference, hypothesis):
     pairs = align_words(reference, hypothesis)
     assert " ".join(left for left, _ in pairs if left) == reference
     assert " ".join(right for _, right in pairs if right) == hypothesis
@@ -72,13 +72,13 @@ def test_reliability_pairs_each_word_with_its_own_confidence():
         indices=[1, 0], features=none, lengths=none, targets=none, target_lengths=none, duration=0.0
     )
     reliability.observe(batch, log_probs, torch.tensor([1, 5]), found)
-    assert reliability.right == [True, True, True]
-    assert reliability.confidences == pytest.approx([0.8, 0.99**0.5, 0.99**0.5], abs=1e-3)
+    assert [right for _, right in reliability.words] == [True, True, True]
+    assert [sure for sure, _ in reliability.words] == pytest.approx([0.8, 0.99**0.5, 0.99**0.5], abs=1e-3)
     assert reliability.above(0.9) == (2, 1.0)
 
 
 def test_reliability_figures():
-    reliability = Reliability(None, [0.95, 0.95, 0.15, 1.0], [True, False, False, True])
+    reliability = Reliability(None, [(0.95, True), (0.95, False), (0.15, False), (1.0, True)])
     assert reliability.above(0.9) == (3, pytest.approx(2 / 3))
     bins = reliability.bins()
     assert [(round(sure, 4), round(right, 4), number) for sure, right, number in bins] == [
@@ -91,7 +91,7 @@ def test_reliability_figures():
 
 
 class Page(HTMLParser):
-    """What a browser would fetch, and which tags there are."""
+    """The addresses a browser would fetch, and the tags."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

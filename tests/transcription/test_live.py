@@ -193,5 +193,5 @@ def test_streaming_a_corpus_gives_the_errors_of_test_py(corpus, model_path, caps
 
 def test_reports_are_of_whole_utterances(corpus, model_path):
     flags = ["--test-manifest", str(corpus.val), "--model-path", str(model_path)]
-    with pytest.raises(InputError, match="--report: is of whole utterances; leave out --stream"):
+    with pytest.raises(InputError, match="--report: needs whole utterances; leave out --stream"):
         load_script("test.py").main([*flags, "--stream", "--report", "r.html"])

@@ -14,7 +14,7 @@ from deepspeech.data.batch import collate
 from deepspeech.data.corpus import load_corpus
 from deepspeech.data.dataset import SpectrogramDataset
 from deepspeech.training.config import TrainingConfig
-from deepspeech.training.train_step import TrainingStep
+from deepspeech.training.train_step import TrainStep
 from tests.conftest import ROOT, load_script, run_script, script_environment, tiny_model
 from tests.inference.test_stream import streaming_model
 
@@ -41,7 +41,7 @@ def test_training_steps_by_hand_are_those_of_the_package(corpus, labels, monkeyp
     batch = collate([dataset[index] for index in range(len(dataset))])
     ours, theirs = (tiny_model(labels).train() for _ in range(2))
     velocity: dict[torch.Tensor, torch.Tensor] = {}
-    step = TrainingStep(theirs, TrainingConfig(precision="fp32", max_norm=max_norm))
+    step = TrainStep(theirs, TrainingConfig(precision="fp32", max_norm=max_norm))
     for _ in range(2):
         loss = example.train_step(ours, velocity, waveforms, texts)
         assert step.backward(batch, len(batch)).item() / len(batch) == pytest.approx(loss, rel=1e-4)

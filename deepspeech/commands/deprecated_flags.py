@@ -1,7 +1,4 @@
-"""Flags of deepspeech.pytorch's train.py that something else has replaced.
-
-They are still accepted, so that old command lines run: each says what replaces it.
-"""
+"""Flags of deepspeech.pytorch's train.py that have no effect here; each warns and names its replacement."""
 
 from __future__ import annotations
 
@@ -12,30 +9,31 @@ from typing import Any
 from deepspeech import log
 
 AUTOCAST = "mixed precision is built in: --precision auto, fp32, bf16 or fp16"
-TORCHRUN = "torchrun tells each process its place: torchrun --nproc_per_node=N train.py ..."
+LOSS_SCALE = AUTOCAST + "; fp16 scales the loss automatically"
+TORCHRUN = "torchrun sets the ranks: torchrun --nproc_per_node=N train.py ..."
 FLAGS = {
     "--visdom": "metrics.csv and curves.png are always written, --tensorboard writes events",
     "--opt-level": AUTOCAST,
-    "--keep-batchnorm-fp32": AUTOCAST + "; normalisation is always in float32",
-    "--loss-scale": AUTOCAST + "; fp16 finds its loss scale by itself",
-    "--static-loss-scale": AUTOCAST + "; fp16 finds its loss scale by itself",
-    "--dynamic-loss-scale": AUTOCAST + "; fp16 finds its loss scale by itself",
+    "--keep-batchnorm-fp32": AUTOCAST + "; batch norm is always in fp32",
+    "--loss-scale": LOSS_SCALE,
+    "--static-loss-scale": LOSS_SCALE,
+    "--dynamic-loss-scale": LOSS_SCALE,
     "--mixed-precision": AUTOCAST,
-    "--dist-backend": TORCHRUN + "; GPUs talk over nccl, CPUs over gloo",
+    "--dist-backend": TORCHRUN + "; GPUs use nccl, CPUs gloo",
     "--dist-url": TORCHRUN,
     "--world-size": TORCHRUN,
     "--rank": TORCHRUN,
     "--gpu-rank": TORCHRUN,
     "--local_rank": TORCHRUN,
     "--local-rank": TORCHRUN,
-    "--silent": "progress is one line on standard error; 2> /dev/null hides it",
+    "--silent": "progress is one line on standard error; hide it with 2> /dev/null",
     "--no-shuffle": "epochs after the first are always shuffled",
-    "--model-path": "the best model goes to --save-folder under --best-val-model-name",
+    "--model-path": "the best model is saved in --save-folder as --best-val-model-name",
     "--augment": "--speed-volume-perturb changes tempo and volume",
 }
 
 
-class _Retired(argparse.Action):
+class _Deprecated(argparse.Action):
     def __call__(
         self,
         parser: argparse.ArgumentParser,
@@ -47,6 +45,6 @@ class _Retired(argparse.Action):
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Accept the retired flags of train.py, with or without a value."""
+    """Accept the deprecated flags, with or without a value."""
     for flag in FLAGS:
-        parser.add_argument(flag, action=_Retired, nargs="?", help=argparse.SUPPRESS)
+        parser.add_argument(flag, action=_Deprecated, nargs="?", help=argparse.SUPPRESS)

@@ -117,7 +117,7 @@ class MeasureConfig(Options):
     find_batch: bool = option(False, "print the largest --batch-seconds that fits into memory, and exit")
     memory_limit: float | None = option(
         None,
-        "memory for --find-batch in GiB (default: nine tenths of what is free)",
+        "memory in GiB (default: nine tenths of what is free)",
         POSITIVE,
         needs="find_batch",
         metavar="GIB",

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.optim import SGD, AdamW, Optimizer
 
 from deepspeech.model.deepspeech2 import DeepSpeech
@@ -62,26 +61,24 @@ def load_optimizer_state(optimizer: Optimizer, saved: Mapping[str, Any], complet
         complete: Whether every parameter must have a state (frozen ones have none).
 
     Raises:
-        ValueError: The state is of another optimiser or network, or not complete.
+        ValueError: The state is of another optimiser or network, or not complete. Damaged values also raise
+            other errors.
     """
     parameters = [each for group in optimizer.param_groups for each in group["params"]]
     names = STATE[type(optimizer)]
     found = set()
     for position, entry in saved["state"].items():
-        if not isinstance(position, int) or not 0 <= position < len(parameters):
+        if position not in range(len(parameters)):
             raise ValueError(f"state for parameter {position!r}, but the model has {len(parameters)}")
-        if not isinstance(entry, dict):
-            raise ValueError(f"the state of parameter {position} is not a dictionary")
         values = {name: value for name, value in entry.items() if value is not None}
         if values and values.keys() != names:
             theirs, ours = (", ".join(sorted(map(str, each))) for each in (values, names))
             raise ValueError(f"the saved optimiser has {theirs}, this one {ours}")
         found |= {position} if values else set()
         for name, value in values.items():
-            if name == "step" and isinstance(value, int):  # older versions of torch
-                continue
+            value = torch.as_tensor(value)  # older versions of torch count steps with a number
             shape = () if name == "step" else parameters[position].shape
-            if not isinstance(value, Tensor) or value.shape != shape or not torch.isfinite(value).all():
+            if value.shape != shape or not torch.isfinite(value).all():
                 raise ValueError(f"{name} of parameter {position} does not fit")
     if complete and len(found) < len(parameters):
         raise ValueError(f"state for {len(found)} of {len(parameters)} parameters")

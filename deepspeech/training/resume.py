@@ -42,12 +42,11 @@ def starting_point(arguments: Arguments, folder: SaveFolder) -> Start:
     training = arguments.make(TrainingConfig)
     if checkpoint := _latest(training, folder):
         return _resume(arguments, checkpoint)
-    if training.finetune:
-        return _finetune(arguments, training)
-    if training.drop_layers:
-        raise InputError(f"--drop-layers {training.drop_layers}: only with --continue-from and --finetune")
     if training.continue_from:
-        return _resume(arguments, load_checkpoint(training.continue_from))
+        checkpoint = load_checkpoint(training.continue_from)
+        if training.finetune:
+            return _finetune(arguments, checkpoint, training.drop_layers)
+        return _resume(arguments, checkpoint)
     labels = Labels.load(arguments.values.get("labels_path"))
     features = arguments.make(FeatureConfig)
     return Start(DeepSpeech(arguments.make(ModelConfig, labels=labels.characters, features=features)))
@@ -82,20 +81,17 @@ def _resume(arguments: Arguments, checkpoint: Checkpoint) -> Start:
     return Start(checkpoint.build_model(), state)
 
 
-def _finetune(arguments: Arguments, training: TrainingConfig) -> Start:
-    if not training.continue_from:
-        raise InputError("--finetune: nothing to start from; name a model with --continue-from")
-    checkpoint = load_checkpoint(training.continue_from)
+def _finetune(arguments: Arguments, checkpoint: Checkpoint, drop_layers: int) -> Start:
     _check_flags(arguments, checkpoint)
     source, path = checkpoint.build_model(), arguments.values.get("labels_path")
     labels = Labels.load(path) if path else source.labels
-    model, new = transfer(source, labels, training.drop_layers)
+    model, new = transfer(source, labels, drop_layers)
     kept = [name for name in layers(model.config) if name not in new]
     log.info(
         f"kept from {checkpoint.source}: {', '.join(kept)}" + (f"; new: {', '.join(new)}" if new else "")
     )
     if labels != source.labels:
-        known = 0 if training.drop_layers else len(set(labels) & set(source.labels))
+        known = 0 if drop_layers else len(set(labels) & set(source.labels))
         log.info(
             f"output layer: {len(labels)} labels, {known} of them among the model's {len(source.labels)}"
         )

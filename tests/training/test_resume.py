@@ -144,8 +144,8 @@ def test_flags_that_contradict_are_errors(tmp_path, train, labels):
     (tmp_path / "labels.json").write_text('["_", "A", " "]', encoding="utf-8")
     source, other = ["--continue-from", tmp_path / "m.pth"], ["--labels-path", tmp_path / "labels.json"]
     wrong = {
-        "--finetune: nothing to start from; name a model": ["--finetune"],
-        "--drop-layers 2: only with --continue-from and --finetune": [*source, "--drop-layers", 2],
+        "--finetune: has no effect without --continue-from; add it": ["--finetune"],
+        "--drop-layers 2: has no effect without --finetune; add it": [*source, "--drop-layers", 2],
         "--drop-layers 9: the model has 4 layers": [*source, "--finetune", "--drop-layers", 9],
         "--freeze-epochs 1: no layer is new": [*source, "--finetune", "--freeze-epochs", 1],
         "--freeze-epochs 2: no layer is new": [*source, "--freeze-epochs", 2],

@@ -7,7 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import overload
+from typing import Self
 
 from deepspeech.errors import InputError
 
@@ -28,29 +28,31 @@ class UnknownCharacters(ValueError):
         super().__init__(f"{text!r} has characters that are not in the labels: {shown}")
 
 
-class Labels(Sequence[str]):
+class Labels(tuple[str, ...]):
     """An ordered alphabet with the CTC blank `_` in it.
 
     Args:
         characters: Single characters (after Unicode NFC), each once, the blank among them.
 
     Raises:
-        InputError: No blank, a character twice, or an entry that is not one character.
+        InputError: No blank, a duplicate character, or an entry that is not one character.
     """
 
-    def __init__(self, characters: Sequence[str]) -> None:
+    def __new__(cls, characters: Sequence[str]) -> Self:
         if isinstance(characters, str) or not all(isinstance(each, str) for each in characters):
             raise InputError("labels must be a list of single characters")
-        self.characters = tuple(unicodedata.normalize("NFC", each) for each in characters)
-        if wrong := [each for each in self.characters if len(each) != 1]:
+        labels = super().__new__(cls, (unicodedata.normalize("NFC", each) for each in characters))
+        if wrong := [each for each in labels if len(each) != 1]:
             raise InputError(f"labels must be single characters, found {wrong[0]!r}")
-        if twice := [each for each, count in Counter(self.characters).items() if count > 1]:
+        if twice := [each for each, count in Counter(labels).items() if count > 1]:
             raise InputError(f"labels hold {', '.join(map(repr, sorted(twice)))} more than once; keep one")
-        if BLANK not in self.characters:
+        if BLANK not in labels:
             raise InputError(f"labels have no blank; add {BLANK!r} as the first entry")
-        self.blank = self.characters.index(BLANK)
-        self._ids = {character: index for index, character in enumerate(self.characters)}
-        del self._ids[BLANK]
+        return labels
+
+    def __init__(self, characters: Sequence[str]) -> None:
+        self.blank = self.index(BLANK)
+        self._ids = {character: index for index, character in enumerate(self) if character != BLANK}
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> Labels:
@@ -75,22 +77,10 @@ class Labels(Sequence[str]):
         except InputError as error:
             raise InputError(f"{path}: {error}") from None
 
-    def __len__(self) -> int:
-        return len(self.characters)
-
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[str, ...]: ...
-
-    def __getitem__(self, index: int | slice) -> str | tuple[str, ...]:
-        return self.characters[index]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Labels) and self.characters == other.characters
-
-    def __hash__(self) -> int:
-        return hash(self.characters)
+    @property
+    def characters(self) -> tuple[str, ...]:
+        """Plain data, as checkpoints hold it."""
+        return tuple(self)
 
     def encode(self, text: str, unknown: str = "error") -> list[int]:
         """Text -> label indices, after NFC and with every run of white space as one space.
@@ -118,7 +108,7 @@ class Labels(Sequence[str]):
 
     def decode(self, ids: Iterable[int]) -> str:
         """Label indices -> text."""
-        return "".join(map(self.characters.__getitem__, ids))
+        return "".join(map(self.__getitem__, ids))
 
 
 def _normalize(text: str) -> str:

@@ -138,9 +138,10 @@ class DeviceFeatures(nn.Module):
     @torch.no_grad()
     def forward(self, batch: WaveformBatch) -> Batch:
         """Compute the features of a batch that is on the host."""
-        if not len(batch):
-            return batch.with_features(batch.waveforms, batch.lengths)
         device = self.spectrogram.taper.device
+        if not len(batch):
+            empty = torch.zeros(0, self.spectrogram.config.bins, 0, device=device)
+            return batch.with_features(empty, batch.lengths)
         features, lengths = self.spectrogram(batch.waveforms.to(device, non_blocking=True), batch.lengths)
         size = padded_length(int(lengths.max()))
         features = nn.functional.pad(features, (0, size - features.shape[2]))

@@ -28,11 +28,10 @@ class SavedOutput:
     """
 
     labels: Labels
-    log_probs: dict[int, np.ndarray] = field(default_factory=dict)  # (frames, labels) float16
-    references: dict[int, str] = field(default_factory=dict)
+    utterances: dict[int, tuple[np.ndarray, str]] = field(default_factory=dict)  # (frames, labels); reference
 
     def __len__(self) -> int:
-        return len(self.log_probs)
+        return len(self.utterances)
 
     def observe(
         self, batch: Batch, log_probs: Tensor, lengths: Tensor, hypotheses: list[list[Hypothesis]]
@@ -41,14 +40,12 @@ class SavedOutput:
         targets = torch.split(batch.targets.cpu(), batch.target_lengths.tolist())
         rows = log_probs.half().cpu().numpy()
         for index, target, row, length in zip(batch.indices, targets, rows, lengths.tolist(), strict=True):
-            self.log_probs[index] = row[:length].copy()
-            self.references[index] = self.labels.decode(target.tolist())
+            self.utterances[index] = row[:length].copy(), self.labels.decode(target.tolist())
 
     def gather(self) -> None:
         """See `deepspeech.evaluation.evaluate.Observer`."""
-        for log_probs, references in distributed.gather((self.log_probs, self.references)):
-            self.log_probs |= log_probs
-            self.references |= references
+        for utterances in distributed.gather(self.utterances):
+            self.utterances |= utterances
 
     def write(self, path: str | Path) -> None:
         """Write the utterances in the order of their indices.
@@ -56,14 +53,14 @@ class SavedOutput:
         Raises:
             InputError: The file cannot be written.
         """
-        order = sorted(self.log_probs)
+        ordered = [self.utterances[index] for index in sorted(self.utterances)]
         empty = np.zeros((0, len(self.labels)), np.float16)
-        texts = {"labels": list(self.labels), "references": [self.references[index] for index in order]}
+        texts = {"labels": list(self.labels), "references": [reference for _, reference in ordered]}
         buffer = io.BytesIO()
         np.savez_compressed(
             buffer,
-            log_probs=np.concatenate([empty, *(self.log_probs[index] for index in order)]),
-            lengths=np.array([len(self.log_probs[index]) for index in order], dtype=np.int64),
+            log_probs=np.concatenate([empty, *(log_probs for log_probs, _ in ordered)]),
+            lengths=np.array([len(log_probs) for log_probs, _ in ordered], dtype=np.int64),
             texts=np.frombuffer(json.dumps(texts).encode(), dtype=np.uint8),
         )
         write_atomic(path, buffer.getbuffer())
@@ -79,20 +76,19 @@ class SavedOutput:
             with np.load(path, allow_pickle=False) as content:
                 log_probs, lengths = content["log_probs"], content["lengths"]
                 texts = json.loads(content["texts"].tobytes())
-            output = cls(Labels(texts["labels"]))
-            references = dict(enumerate(texts["references"]))
-            if log_probs.shape != (lengths.sum(), len(output.labels)) or len(lengths) != len(references):
+            labels = Labels(texts["labels"])
+            if log_probs.shape != (lengths.sum(), len(labels)):
                 raise ValueError("sizes differ")
-            pieces = np.split(log_probs, lengths.cumsum()[:-1]) if len(lengths) else []
+            pieces = np.split(log_probs, lengths.cumsum())[:-1]
+            return cls(labels, dict(enumerate(zip(pieces, texts["references"], strict=True))))
         except OSError as error:
             raise InputError(f"{path}: cannot read: {error.strerror or error}; correct the path") from None
         except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile, InputError):
             raise InputError(
                 f"{path}: not a file of log-probabilities; write one with test.py --save-output"
             ) from None
-        output.log_probs, output.references = dict(enumerate(pieces)), references
-        return output
 
     def utterance(self, index: int) -> tuple[Tensor, str]:
         """Log-probabilities (frames, labels) float32 and the reference."""
-        return torch.from_numpy(self.log_probs[index].astype(np.float32)), self.references[index]
+        log_probs, reference = self.utterances[index]
+        return torch.from_numpy(log_probs.astype(np.float32)), reference

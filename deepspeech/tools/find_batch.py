@@ -1,8 +1,7 @@
-"""Find the largest batch that fits into memory, by running training steps.
+"""Find the largest batch that fits into memory, by measuring training steps.
 
-A GPU's allocator raises an error at its limit, so there batches grow until one fails. Host memory cannot be
-exhausted safely (the kernel kills the process, threads abort): there the peak of each step is measured, and
-a batch is run only if the measurements so far say that it fits.
+The peak of a step grows linearly with the batch. Small batches are measured, larger ones only if they should
+fit: running out of memory would kill the process on a CPU, and leave fragments on a GPU.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ from deepspeech.training.train_step import TrainStep
 
 GIB = 2**30
 MARGIN = 0.9  # share of the free memory that training may take
-PRECISION = 30  # the result may be smaller than the largest batch by a thirtieth
 
 
 def suggest_batch(
@@ -81,35 +79,33 @@ class Trial:
         self.step.backward(self._batch(utterances), utterances)
         self.step.update(self.training.learning_rate)
 
-    def fits(self, utterances: int) -> bool:
-        """Whether a step completes on the GPU.
-
-        Libraries report in many ways that memory ran out. Where one utterance works, an error means that.
-        """
-        try:
-            self.run(utterances)
-            torch.cuda.synchronize(self.device)
-        except RuntimeError as error:
-            if utterances == 1 and not isinstance(error, torch.OutOfMemoryError):
-                raise
-            return False
-        finally:  # the next batch has another shape
-            self.step.optimizer.zero_grad()
-            torch.cuda.empty_cache()
-        return True
-
-    def peak(self, utterances: int) -> int:
-        """Peak of the process's host memory during a step, in bytes.
+    def peak(self, utterances: int) -> float:
+        """Bytes that the GPU's allocator, or the process, holds at most during a step; inf if it fails.
 
         Raises:
-            InputError: The system does not say.
+            InputError: The system does not report it.
         """
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(self.device)
+            try:
+                self.run(utterances)
+            except torch.OutOfMemoryError:
+                return math.inf
+            return torch.cuda.max_memory_reserved(self.device)
         with contextlib.suppress(OSError, AttributeError, TypeError):  # glibc only
             ctypes.CDLL(None).malloc_trim(0)  # return what earlier steps freed
         with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
             file.write("5")  # reset the peak: see proc_pid_clear_refs(5)
         self.run(utterances)
         return _system_bytes("self/status", "VmHWM")
+
+    def available(self) -> int:
+        """Bytes that training may take by default, including what the process has."""
+        if self.device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(self.device)
+            return int(MARGIN * free) + torch.cuda.memory_reserved(self.device)
+        return int(MARGIN * _system_bytes("meminfo", "MemAvailable")) + _system_bytes("self/status", "VmRSS")
 
     def _batch(self, utterances: int) -> Batch:
         features = self.model.features
@@ -138,19 +134,8 @@ def find_batch(trial: Trial, most: int, limit: int | None = None) -> int:
         InputError: Not even one utterance fits.
     """
     with trial.bar:
-        if trial.device.type == "cuda":
-            free, total = torch.cuda.mem_get_info(trial.device)
-            share = min((limit or MARGIN * free) / total, 1.0)
-            torch.cuda.set_per_process_memory_fraction(share, trial.device)
-            try:
-                found = largest(trial.fits, most)
-            finally:
-                torch.cuda.set_per_process_memory_fraction(1.0, trial.device)
-        else:
-            free = int(MARGIN * _system_bytes("meminfo", "MemAvailable"))
-            limit = limit or free + _system_bytes("self/status", "VmRSS")
-            trial.run(1)  # allocates the optimiser's state
-            found = extrapolate(trial.peak, limit, most)
+        trial.peak(1)  # allocates the optimiser's state
+        found = extrapolate(trial.peak, limit or trial.available(), most)
     if not found:
         raise InputError(
             f"--find-batch: not even one utterance of {trial.seconds:.1f} s fits into memory; "
@@ -159,31 +144,18 @@ def find_batch(trial: Trial, most: int, limit: int | None = None) -> int:
     return found
 
 
-def largest(fits: Callable[[int], bool], most: int) -> int:
-    """The largest number up to `most` that fits, to within `PRECISION`; 0 if none does.
+def extrapolate(peak: Callable[[int], float], limit: int, most: int) -> int:
+    """The largest number up to `most` whose peak is within a limit, to within a thirtieth; 0 if none is.
 
-    Doubles until one does not fit, then halves the interval.
-    """
-    good, bad = 0, most + 1
-    while bad - good > max(1, good // PRECISION):
-        middle = max(1, 2 * good) if 2 * good < bad and bad == most + 1 else (good + bad) // 2
-        if fits(middle):
-            good = middle
-        else:
-            bad = middle
-    return good
-
-
-def extrapolate(peak: Callable[[int], int], limit: int, most: int) -> int:
-    """The largest number up to `most` whose peak stays within a limit, to within `PRECISION`; 0 if none does.
-
-    The peak grows linearly: a number is measured only if the ones before say that it fits.
+    A number is measured only if the ones before it say that it fits.
     """
     first, number = peak(1), 1
     found = most if first <= limit else 0
-    while number < found - found // PRECISION:
-        number = min(2 * number, found)
-        slope = max((peak(number) - first) / (number - 1), 1.0)
+    while number < found - found // 30:
+        measured, number = number, min(2 * number, found)
+        if math.isinf(highest := peak(number)):
+            return measured
+        slope = max((highest - first) / (number - 1), 1.0)
         found = min(most, 1 + int((limit - first) / slope))
     return found
 

@@ -39,8 +39,7 @@ def task(tmp_path, labels):
         for row, character in zip(logits, frames, strict=True):
             row[labels.index(character)] += 8
         logits[8, labels.index("T")] += 6
-        output.log_probs[index] = logits.log_softmax(1).half().numpy()
-        output.references[index] = "HOT TEA"
+        output.utterances[index] = logits.log_softmax(1).half().numpy(), "HOT TEA"
     output.write(tmp_path / "output.npz")
     (tmp_path / "lm.arpa").write_text(WORDS_ARPA)
     return tmp_path

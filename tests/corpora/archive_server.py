@@ -1,4 +1,4 @@
-"""Archives in memory, and a server on the loopback interface that breaks connections."""
+"""Archives in memory, and a local server that breaks connections."""
 
 import contextlib
 import http.server
@@ -20,7 +20,7 @@ def tar(files: dict[str, bytes | str]) -> bytes:
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves byte strings; the first answer for each breaks off in the middle."""
+    """Serves byte strings; the first response for each is cut in the middle."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

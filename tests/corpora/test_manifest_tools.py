@@ -63,7 +63,7 @@ def files_of(utterances) -> list[tuple[str, str, float]]:
     fractions=st.lists(st.floats(0.4, 1), min_size=1, max_size=3),
     seed=st.integers(0, 99),
 )
-def test_build_read_merge_split_keep_every_utterance_once(tmp_path_factory, files, fractions, seed):
+def test_build_merge_and_split_keep_every_utterance_once(tmp_path_factory, files, fractions, seed):
     folder = tmp_path_factory.mktemp("corpus")
     for number, (name, ending) in enumerate(files.items()):
         write(folder, f"{name}.{number}{ending}", 0.01 * (number + 1))
@@ -105,7 +105,7 @@ def test_build_names_audio_without_transcript(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("content", [None, "empty"])
-def test_build_of_nothing_is_one_line(tmp_path, content):
+def test_build_of_nothing_is_reported_in_one_line(tmp_path, content):
     folder = tmp_path / "corpus"
     if content:
         folder.mkdir()
@@ -118,7 +118,7 @@ def utterances(count: int, speakers: int = 1) -> list[Utterance]:
     return [Utterance(f"/c/{index % speakers}/{index}.wav", f"/c/{index}.txt", 1.0) for index in range(count)]
 
 
-def test_split_has_the_sizes_that_were_asked_for():
+def test_parts_have_the_requested_sizes():
     assert [len(part) for part in split(utterances(100), (8, 1, 1), seed=3)] == [80, 10, 10]
     assert split(utterances(100), (8, 2), seed=3) != split(utterances(100), (8, 2), seed=4)
 
@@ -154,7 +154,7 @@ def test_merge_keeps_durations_and_refuses_two_transcripts(tmp_path):
         merge([one, two])
 
 
-def test_prune_reads_durations_that_are_missing(tmp_path):
+def test_prune_reads_missing_durations(tmp_path):
     paths = [write(tmp_path, f"{seconds}.wav", seconds) for seconds in (1, 2, 3)]
     pruned = prune([Utterance(str(path), "x.txt") for path in paths], 1.5, 2.5)
     assert names(pruned) == ["2.wav"]
@@ -247,7 +247,7 @@ def test_verify_agrees_with_the_network_about_frames(tmp_path, samples):
     assert f" s have {log_probs.shape[1]};" in fault
 
 
-def test_verify_of_a_good_manifest_is_quiet(tmp_path, capsys):
+def test_a_good_manifest_has_no_faults(tmp_path, capsys):
     write(tmp_path, "a.wav", 2, "ABBA")
     write_manifest(tmp_path / "m.csv", build(tmp_path))
     assert verify_command.main([str(tmp_path / "m.csv"), "--labels-path", LABELS, "--headers-only"]) == 0

@@ -1,4 +1,4 @@
-"""Evaluation: every utterance once, in the order of the manifest."""
+"""Evaluation: each utterance once, in the order of the manifest."""
 
 import csv
 
@@ -38,7 +38,7 @@ def test_results_do_not_depend_on_the_batch_size(corpus, model, labels):
     assert one.loss == pytest.approx(other.loss, rel=1e-5)
 
 
-def test_the_loss_is_that_of_every_utterance_alone(corpus, model, labels):
+def test_the_loss_is_the_mean_over_single_utterances(corpus, model, labels):
     loader, losses = loader_of(corpus.val, labels), []
     with torch.inference_mode():
         for index in range(len(loader.dataset)):
@@ -51,7 +51,7 @@ def test_the_loss_is_that_of_every_utterance_alone(corpus, model, labels):
     assert loss == pytest.approx(sum(losses) / len(losses), rel=1e-4)
 
 
-def test_totals_add_counts(labels):
+def test_totals_are_sums_of_counts(labels):
     pairs = [("ONE TWO", "ONE"), ("", "A B"), ("THREE", "THREE")]
     evaluation = Evaluation([compare(f"{index}.wav", *pair) for index, pair in enumerate(pairs)], 0.0)
     assert evaluation.words == word_errors("ONE TWO THREE", "ONE THREE") + word_errors("", "A B")
@@ -78,7 +78,7 @@ def test_unreadable_utterances_are_counted(own_corpus, model, labels):
     assert (len(evaluation.results), evaluation.unreadable) == (1, 1)
 
 
-def test_rows_are_written(tmp_path):
+def test_results_are_written_as_csv(tmp_path):
     results = [compare("a, b.wav", "ONE TWO", "ONE TOO"), compare("c.wav", "Ä", "")]
     Evaluation(results, 0.0).write_csv(tmp_path / "rows.csv")
     with open(tmp_path / "rows.csv", encoding="utf-8", newline="") as file:
@@ -88,6 +88,6 @@ def test_rows_are_written(tmp_path):
     assert [second[name] for name in ("characters", "character_sub", "character_del")] == ["1", "0", "1"]
 
 
-def test_it_stops_when_asked(corpus, model, labels):
+def test_evaluation_can_be_stopped(corpus, model, labels):
     evaluation = evaluate(model, loader_of(corpus.train, labels, 1), GreedyDecoder(labels), stop=lambda: True)
     assert len(evaluation.results) == 1

@@ -1,4 +1,4 @@
-"""The network's output in a file."""
+"""Log-probabilities in a file."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from deepspeech.evaluation.log_probs import SavedOutput
 from tests.conftest import load_script
 
 
-def test_script_saves_what_it_decoded(tmp_path, model, corpus, capsys):
+def test_test_py_saves_what_it_decodes(tmp_path, model, corpus, capsys):
     save_checkpoint(tmp_path / "model.pth", model)
     flags = ["--model-path", tmp_path / "model.pth", "--test-manifest", corpus.val, "--num-workers", 0]
     flags += ["--batch-size", 3, "--verbose", "--save-output", tmp_path / "output.npz"]
@@ -29,24 +29,24 @@ def test_script_saves_what_it_decoded(tmp_path, model, corpus, capsys):
     for index, text in enumerate(texts):
         log_probs = output.utterance(index)[0]
         torch.testing.assert_close(log_probs.exp().sum(1), torch.ones(len(log_probs)), atol=0.02, rtol=0)
-        read = GreedyDecoder(model.labels).decode(log_probs[None], torch.tensor([len(log_probs)]))
-        assert " ".join(read[0][0].text.split()) == text
+        decoded = GreedyDecoder(model.labels).decode(log_probs[None], torch.tensor([len(log_probs)]))
+        assert " ".join(decoded[0][0].text.split()) == text
 
 
-def test_a_row_costs_two_bytes_a_label_at_most(tmp_path, labels):
+def test_a_frame_takes_at_most_two_bytes_per_label(tmp_path, labels):
     output = SavedOutput(labels)
-    output.log_probs[0] = np.random.default_rng(0).normal(size=(2000, len(labels))).astype(np.float16)
-    output.references[0] = "A"
+    log_probs = np.random.default_rng(0).normal(size=(2000, len(labels))).astype(np.float16)
+    output.utterances[0] = log_probs, "A"
     output.write(tmp_path / "output.npz")
     assert (tmp_path / "output.npz").stat().st_size < 2000 * len(labels) * 2 + 2000
 
 
-def test_nothing_saved(tmp_path, labels):
+def test_an_empty_file_can_be_read(tmp_path, labels):
     SavedOutput(labels).write(tmp_path / "output.npz")
     assert len(SavedOutput.read(tmp_path / "output.npz")) == 0
 
 
-def test_wrong_files(tmp_path):
+def test_other_files_are_refused(tmp_path):
     (tmp_path / "text").write_text("A B C")
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     np.save(tmp_path / "array.npy", np.zeros(3))

@@ -1,4 +1,4 @@
-"""Error counts against jiwer."""
+"""Error counts agree with jiwer."""
 
 import jiwer
 import pytest
@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from deepspeech.evaluation.metrics import ErrorCounts, char_errors, word_errors
 
 SENTENCES = st.lists(st.sampled_from(["ONE", "TWO", "TOO", "O", "N"]), max_size=7).map(" ".join)
-SAID = SENTENCES.filter(bool)
+REFERENCES = SENTENCES.filter(bool)
 
 
-@given(SAID, SENTENCES)
-def test_words_are_those_of_jiwer(reference, hypothesis):
+@given(REFERENCES, SENTENCES)
+def test_word_errors_agree_with_jiwer(reference, hypothesis):
     ours, theirs = word_errors(reference, hypothesis), jiwer.process_words(reference, hypothesis)
     assert ours.rate == pytest.approx(theirs.wer)
     assert ours.edits == theirs.substitutions + theirs.deletions + theirs.insertions
@@ -20,21 +20,21 @@ def test_words_are_those_of_jiwer(reference, hypothesis):
     assert ours.insertions - ours.deletions == len(hypothesis.split()) - len(reference.split())
 
 
-@given(SAID, SENTENCES)
-def test_characters_with_spaces_are_those_of_jiwer(reference, hypothesis):
+@given(REFERENCES, SENTENCES)
+def test_character_errors_with_spaces_agree_with_jiwer(reference, hypothesis):
     assert char_errors(reference, hypothesis, spaces=True).rate == pytest.approx(
         jiwer.cer(reference, hypothesis)
     )
 
 
-@given(SAID, SENTENCES)
-def test_characters_without_spaces_are_those_of_joined_text(reference, hypothesis):
+@given(REFERENCES, SENTENCES)
+def test_character_errors_without_spaces_are_those_of_joined_words(reference, hypothesis):
     joined = reference.replace(" ", ""), hypothesis.replace(" ", "")
     assert char_errors(reference, hypothesis).rate == pytest.approx(jiwer.cer(*joined))
 
 
-@given(st.lists(st.tuples(SAID, SENTENCES), min_size=1, max_size=5))
-def test_a_corpus_is_the_sum_of_its_utterances(pairs):
+@given(st.lists(st.tuples(REFERENCES, SENTENCES), min_size=1, max_size=5))
+def test_counts_of_a_corpus_are_sums(pairs):
     total = sum((word_errors(*pair) for pair in pairs), ErrorCounts())
     assert total.rate == pytest.approx(jiwer.wer(*map(list, zip(*pairs, strict=True))))
 
@@ -63,6 +63,6 @@ def test_empty_references_do_not_divide_by_zero():
     assert (word_errors("", "A") + word_errors("B C", "B C")).rate == 0.5
 
 
-def test_shown_with_rate_and_kinds():
+def test_counts_are_shown_with_rate_and_kinds():
     shown = str(ErrorCounts(1, 2, 3, 60))
     assert shown == "10.00 % (1 substitutions, 2 deletions, 3 insertions of 60)"

@@ -1,4 +1,4 @@
-"""Benchmarks that need a GPU run on a CPU too, small, so that they do not break unnoticed."""
+"""Benchmarks for a GPU run on a CPU too, so that they do not break unnoticed."""
 
 import re
 
@@ -8,7 +8,7 @@ from tests.conftest import ROOT, run_script, script_environment
 
 
 @pytest.mark.slow
-def test_whole_steps_part_by_part():
+def test_train_step_reports_the_stages_of_a_step():
     flags = "--device cpu --tiny --threads 1 --repeats 1 --only".split()
     environment = script_environment() | {"PYTHONPATH": str(ROOT)}
     shown = run_script("benchmarks/train_step.py", *flags, "LSTM, 4 x 1 s, fp32", env=environment)

@@ -1,4 +1,4 @@
-"""train.py --profile: a trace that can be loaded, and a summary that adds up."""
+"""train.py --profile: a trace that loads, and a summary whose shares add up."""
 
 import json
 import re
@@ -11,7 +11,7 @@ from tests.conftest import load_script
 
 
 @pytest.mark.parametrize("flags", [[], ["--features-on-device", "--spec-augment"]])
-def test_a_trace_and_a_summary_of_one_screen(corpus, tmp_path, capsys, flags):
+def test_profile_writes_a_trace_and_a_summary_of_one_screen(corpus, tmp_path, capsys, flags):
     network = "--hidden-size 8 --hidden-layers 2 --batch-size 6 --num-workers 0 --precision fp32".split()
     flags = [*flags, *network, "--save-folder", str(tmp_path), "--profile", "3"]
     assert load_script("train.py").main([*corpus.flags(), *flags]) == 0

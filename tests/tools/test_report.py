@@ -58,7 +58,7 @@ def test_errors_by_length():
     assert [counts.edits for _, _, counts in rows] == [1, 1, 5, 4]
 
 
-def test_reliability_pairs_each_word_with_its_own_confidence():
+def test_each_word_is_paired_with_its_own_confidence():
     targets = [np.array(LABELS.encode(text), dtype=np.int16) for text in ("A B", "C")]
     reliability = Reliability(SpectrogramDataset(Corpus([], targets), LABELS))
     log_probs = torch.full((2, 5, len(LABELS)), 1e-6)
@@ -77,7 +77,7 @@ def test_reliability_pairs_each_word_with_its_own_confidence():
     assert reliability.above(0.9) == (2, 1.0)
 
 
-def test_reliability_figures():
+def test_reliability_statistics():
     reliability = Reliability(None, [(0.95, True), (0.95, False), (0.15, False), (1.0, True)])
     assert reliability.above(0.9) == (3, pytest.approx(2 / 3))
     bins = reliability.bins()
@@ -120,7 +120,7 @@ def corpus(tmp_path_factory):
 
 
 @pytest.mark.parametrize("manifest", ["all.csv", "empty.csv"])
-def test_page_is_self_contained(corpus, manifest, capsys):
+def test_the_report_is_self_contained(corpus, manifest, capsys):
     path = corpus / f"{manifest}.html"
     files = "--model-path", str(corpus / "model.pth"), "--test-manifest", str(corpus / manifest)
     load_script("test.py").main([*files, "--num-workers", "0", "--report", str(path)])

@@ -63,7 +63,7 @@ class Labels(tuple[str, ...]):
                 labels that the package ships.
 
         Raises:
-            InputError: The file cannot be read, or its list is no alphabet.
+            InputError: The file cannot be read, or its list is not an alphabet.
         """
         path = path or (DEFAULT_PATH if Path(DEFAULT_PATH).exists() else SHIPPED)
         try:

@@ -82,7 +82,7 @@ class Augmentation:
     Evaluation and inference have none, and checkpoints do not hold it.
 
     Args:
-        config: What to apply.
+        config: The augmentations to apply.
         sample_rate: Sample rate of the waveforms, Hz.
         seed: Seed of the random numbers.
 

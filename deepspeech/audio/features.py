@@ -63,7 +63,7 @@ MIN_DEVIATION = 1e-6  # below it features are only centred, so that silence give
 
 @dataclass(frozen=True)
 class SpectrogramState:
-    """What the next chunk of waveforms needs of those before."""
+    """State between chunks of waveforms."""
 
     held: Tensor | None = None  # (batch, samples), the last ones
     sums: Tensor | None = None  # see `normalize_running`

@@ -154,7 +154,7 @@ class DeviceFeatures(nn.Module):
 def ahead(batches: Iterable[Any], prepare: Callable[[Any], Batch], device: torch.device) -> Iterator[Batch]:
     """Prepare batches, on a GPU one ahead.
 
-    A GPU copies and prepares a batch on a stream of its own while the network computes the one before.
+    A GPU copies and prepares each batch on a separate stream while the network computes the one before.
 
     Args:
         batches: Batches on the host, for a GPU in pinned memory.

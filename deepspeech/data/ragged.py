@@ -1,7 +1,7 @@
 """Many short rows of numbers or text in two arrays.
 
-A Python object per row costs hundreds of bytes, and its reference count makes every worker process copy the
-page it lies on. Arrays cost neither.
+A Python object per row costs hundreds of bytes, and its reference count makes every worker process copy its
+memory page. Arrays avoid both.
 """
 
 from __future__ import annotations
@@ -46,9 +46,6 @@ class Strings:
 
     def __init__(self, strings: Iterable[str]) -> None:
         self.rows = RaggedArray((np.frombuffer(each.encode(), np.uint8) for each in strings), np.uint8)
-
-    def __len__(self) -> int:
-        return len(self.rows)
 
     def __getitem__(self, index: int) -> str:
         return self.rows[index].tobytes().decode()

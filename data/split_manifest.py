@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Split a manifest CSV at random, for example into a training and a validation set."""
+"""Split a manifest CSV at random, for example into training and validation data."""
 
 from __future__ import annotations
 

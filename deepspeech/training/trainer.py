@@ -146,6 +146,7 @@ class Trainer:
             self.losses.flush(self.progress)
 
     def _at_step(self) -> bool:
+        """Whether the optimiser steps after the current batch."""
         done = self.progress.batch
         return done % self.config.grad_accumulation == 0 or done == len(self.sampler)
 
@@ -263,20 +264,21 @@ class Trainer:
             set_random_state(state.random, self.step.device)
             same_batches = bool(state.plan == self.sampler.plan())
         except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            note = f"with a new optimiser: {' '.join(str(error).split())}"
+            reason = " ".join(str(error).split())
             if not state.imported:
                 raise InputError(
-                    f"{state.source}: its training state does not fit: {' '.join(str(error).split())}; "
+                    f"{state.source}: its training state does not fit: {reason}; "
                     "train with its optimiser, or pass --finetune to take only its weights"
                 ) from None
+            note = f"with a new optimiser: {reason}"
         if state.imported:
             log.info(f"{state.source}: resuming after epoch {epoch} of deepspeech.pytorch, {note}")
         self.progress, self.history.rows, self.new_layers = state.progress, state.history, state.new_layers
         best = self.config.best_val_model_name
-        if distributed.on_rank_zero(lambda: best in self.folder.names()):
-            self.best_wer = (
-                state.best_wer
-            )  # else it is in another folder or deleted, and the next is the best
+        if distributed.on_rank_zero(
+            lambda: best in self.folder.names()
+        ):  # else any model is better than none
+            self.best_wer = state.best_wer
         if self.progress.batch and not same_batches:
             log.info(f"{state.source}: the batches are not those of the checkpoint; repeating its last epoch")
             self.progress = Progress(epoch=epoch, named=self.progress.named)

@@ -1,9 +1,10 @@
-"""Files of deepspeech.pytorch give the numbers they gave there; ours go back to it."""
+"""Checkpoints of deepspeech.pytorch: the same output as there, and export back to it."""
 
 from __future__ import annotations
 
 import enum
 import json
+import subprocess
 import sys
 from dataclasses import dataclass, replace
 from types import ModuleType
@@ -21,7 +22,7 @@ from deepspeech.audio.features import FeatureConfig, Spectrogram
 from deepspeech.checkpoint.format import load_checkpoint, save_checkpoint
 from deepspeech.commands.export import main
 from deepspeech.errors import InputError
-from tests.conftest import SHARED, load_script, tiny_model
+from tests.conftest import ROOT, SHARED, load_script, tiny_model
 
 REFERENCES = sorted((SHARED / "reference").glob("*.pth"))
 AUDIO = {"sample_rate": 16000, "window_size": 0.02, "window_stride": 0.01, "window": "hamming"}
@@ -64,7 +65,7 @@ def same(first, second):
 
 
 def symmetric(model):
-    """The model as the original would have it: with a symmetric window."""
+    """The model with the original's symmetric window."""
     features = replace(model.config.features, periodic=False)
     model.config = replace(model.config, features=features)
     return model
@@ -173,7 +174,7 @@ def test_reference_features_by_hand(tmp_path, model):
 
 @pytest.mark.parametrize("rnn_type", ["lstm", "rnn"])
 @pytest.mark.parametrize("bidirectional", [True, False])
-def test_a_model_goes_to_2x_and_back_bit_by_bit(tmp_path, labels, rnn_type, bidirectional, capsys):
+def test_export_to_2x_and_back_is_bit_identical(tmp_path, labels, rnn_type, bidirectional, capsys):
     ours = tiny_model(labels, rnn_type=rnn_type, bidirectional=bidirectional, hidden_layers=3)
     save_checkpoint(tmp_path / "ours.pth", ours)
     main([str(tmp_path / "ours.pth"), str(tmp_path / "v2.pth")])
@@ -186,7 +187,15 @@ def test_a_model_goes_to_2x_and_back_bit_by_bit(tmp_path, labels, rnn_type, bidi
     assert (tmp_path / "v2.pth").read_bytes() == (tmp_path / "again.pth").read_bytes()
 
 
-def test_what_the_original_cannot_do_is_said(tmp_path, labels, capsys):
+def test_the_former_export_command_names_the_new_one():
+    command = [sys.executable, "-m", "deepspeech.checkpoint", "export-v2", "ours.pth", "v2.pth"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1
+    assert "deepspeech export-v2 MODEL OUT" in done.stderr
+
+
+def test_caveats_of_an_exported_model_are_reported(tmp_path, labels, capsys):
     shuffled = (*labels.characters[1:], "_")
     ours = symmetric(tiny_model(type(labels)(shuffled), bidirectional=False, lookahead_context=7))
     save_checkpoint(tmp_path / "ours.pth", ours)
@@ -199,7 +208,7 @@ def test_what_the_original_cannot_do_is_said(tmp_path, labels, capsys):
 
 
 def older(content):
-    """Forms that files of other versions have."""
+    """Files as other versions write them."""
     weights = content["state_dict"]
     counters = [name for name in weights if name.endswith("num_batches_tracked")]
     return {
@@ -218,7 +227,7 @@ def older(content):
 
 @pytest.mark.parametrize("zipped", [True, False])
 @pytest.mark.parametrize("options", [{"rnn_type": "rnn"}, {"bidirectional": False, "rnn_type": "gru"}])
-def test_older_forms_are_the_same_model(tmp_path, labels, options, zipped):
+def test_older_formats_are_the_same_model(tmp_path, labels, options, zipped):
     model = symmetric(tiny_model(labels, **options))
     for name, buffer in model.named_buffers():
         if name.endswith("num_batches_tracked"):
@@ -229,7 +238,7 @@ def test_older_forms_are_the_same_model(tmp_path, labels, options, zipped):
         same(load_model(path), model)
 
 
-def test_noise_settings_are_dropped_with_a_note(tmp_path, model, capsys):
+def test_noise_settings_are_dropped_with_a_message(tmp_path, model, capsys):
     noise = {"noise_dir": "data/noise", "noise_prob": 0.4, "noise_levels": (0.0, 0.5)}
     path = save(tmp_path / "v2.pth", v2(model, audio_conf=AUDIO | noise))
     assert load_model(path).config.features == FeatureConfig(periodic=False)
@@ -246,7 +255,7 @@ def test_other_features_come_from_the_file(tmp_path, labels):
     assert features.stride_samples == 160
 
 
-def test_contradictions_in_a_file_are_named(tmp_path, model):
+def test_contradictions_in_a_file_are_reported(tmp_path, model):
     weights = dict(model.state_dict())
     wrong = {
         "rnn_type is gru in the file, but lstm by its weights": {"rnn_type": "gru"},
@@ -298,7 +307,7 @@ class BiDirectionalConfig:
 
 
 class DictConfig:
-    """Pickled as the class of omegaconf is: nodes in `_content`, with a reference back."""
+    """Pickled like omegaconf's class: nodes in `_content`, with a reference back."""
 
     def __init__(self, **values):
         self.__dict__["_content"] = {name: AnyNode(value, self) for name, value in values.items()}
@@ -312,7 +321,7 @@ class AnyNode:
 
 @pytest.fixture
 def original_classes(monkeypatch):
-    """While a file is written the classes live where the original has them; then they are gone."""
+    """While a file is written, the classes are in the original's modules; then they are gone."""
     homes = {
         "deepspeech_pytorch.enums": (RNNType, SpectrogramWindow),
         "deepspeech_pytorch.configs.train_config": (SpectConfig, BiDirectionalConfig),
@@ -353,7 +362,7 @@ def test_pickled_configuration_classes_become_plain_data(
     assert not any(name.startswith("deepspeech_pytorch") for name in sys.modules)
 
 
-def test_scripts_take_2x_files(tmp_path, model, corpus, capsys):
+def test_scripts_accept_2x_files(tmp_path, model, corpus, capsys):
     path = save(tmp_path / "v2.pth", v2(model))
     load_script("test.py").main(
         ["--model-path", str(path), "--test-manifest", str(corpus.val), "--num-workers", "0"]

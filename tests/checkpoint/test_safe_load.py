@@ -1,4 +1,4 @@
-"""200 damaged or hostile files: each is refused in one line or is harmless, and none runs anything."""
+"""200 damaged or hostile files: each is refused in one line or harmless, and none runs code."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def one_line(error, path=""):
 
 
 def refused_or_same(path, content, data, parts=("config", "state_dict")):
-    """Whether a file is refused; if it is not, it must hold the same as the good one."""
+    """Whether a file is refused; otherwise it must have the content of the good one."""
     path.write_bytes(data)
     try:
         loaded = load_checkpoint(path)
@@ -127,8 +127,8 @@ def test_60_files_with_flipped_bytes_are_refused_or_the_same(tmp_path, originals
     assert refused > 15
 
 
-def test_flipped_bytes_of_the_older_format_are_refused_or_a_sound_model(tmp_path, originals):
-    """It has no checksums: a flip within a weight cannot be noticed, anything else can."""
+def test_flipped_bytes_in_the_older_format_are_refused_or_give_a_finite_model(tmp_path, originals):
+    """It has no checksums: a flip within a weight cannot be detected, any other can."""
     random, path = np.random.default_rng(2), tmp_path / "m.pth"
     data = packed(originals["2.x"], _use_new_zipfile_serialization=False)
     pickles = data.rindex(b"\x80\x02") + 4000
@@ -161,7 +161,7 @@ def changed(content, place, value):
 
 
 @pytest.mark.parametrize("kind", ["ours", "2.x"])
-def test_50_wrong_types_are_refused_or_without_effect(tmp_path, originals, kind):
+def test_50_wrong_types_are_refused_or_have_no_effect(tmp_path, originals, kind):
     random, content = np.random.default_rng(3), originals[kind]
     found = [place for place in places(content) if place[0] not in ("state_dict", "training", "optim_dict")]
     found += [
@@ -267,7 +267,7 @@ def test_20_hostile_pickles_run_nothing(tmp_path, originals):
         assert not marker.exists()
 
 
-def test_a_hostile_file_is_refused_by_the_name_it_asks_for(tmp_path, originals):
+def test_the_refusal_names_the_function_that_a_hostile_file_calls(tmp_path, originals):
     path = tmp_path / "m.pth"
     content = originals["2.x"] | {"rnn_type": Call(eval, "1")}
     for options in ({}, {"_use_new_zipfile_serialization": False}, {"pickle_protocol": 4}):
@@ -287,7 +287,7 @@ def kinds(value):
     )
 
 
-def test_wrong_types_in_the_state_of_a_training_are_refused_or_have_no_effect(trainer):
+def test_wrong_types_in_the_training_state_are_refused_or_have_no_effect(trainer):
     random, good = np.random.default_rng(4), copy.deepcopy(trainer.state().to_dict())
 
     def restore(state):

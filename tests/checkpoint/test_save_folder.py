@@ -1,4 +1,4 @@
-"""Save folders at URLs: uploads in the background, a remote that is slow or fails, reading back."""
+"""Save folders at URLs: background uploads, slow and failing remotes, resuming."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ OLD, NEW = "deepspeech_checkpoint_epoch_1.pth", "deepspeech_checkpoint_epoch_2.p
 
 
 class Flaky(MemoryFileSystem):
-    """A remote that may be slow, or break off in the middle of a file."""
+    """A remote that may be slow, or fail in the middle of a file."""
 
     protocol = "flaky"
     store: dict = {}  # noqa: RUF012
@@ -79,7 +79,7 @@ def make_trainer(corpus: TinyCorpus, labels, **options) -> Trainer:
     return Trainer(tiny_model(labels), *loaders, config, SaveFolder(URL))
 
 
-def test_training_goes_on_while_the_remote_is_stuck(corpus, labels):
+def test_training_continues_while_the_remote_is_stuck(corpus, labels):
     trainer = make_trainer(corpus, labels)
     Flaky.opened.clear()
 
@@ -98,7 +98,7 @@ def test_training_goes_on_while_the_remote_is_stuck(corpus, labels):
     assert load_model("flaky://bucket/run/deepspeech_final.pth").config == trainer.model.config
 
 
-def test_attempts_that_fail_are_repeated(corpus, labels):
+def test_failed_uploads_are_repeated(corpus, labels):
     Flaky.failures = 2 * save_folder.ATTEMPTS + 1
     trainer = make_trainer(corpus, labels, save_n_recent_models=1)
     trainer.fit()
@@ -108,7 +108,7 @@ def test_attempts_that_fail_are_repeated(corpus, labels):
     assert load_checkpoint("flaky://bucket/run/deepspeech_checkpoint_epoch_2.pth").training["progress"]
 
 
-def test_what_is_safe_stays_whole_when_the_remote_breaks(capsys):
+def test_uploaded_files_stay_intact_when_the_remote_fails(capsys):
     folder = SaveFolder(URL)
     write(folder, OLD, b"good" * 100)
     folder.finish()
@@ -130,7 +130,7 @@ def test_what_is_safe_stays_whole_when_the_remote_breaks(capsys):
     assert Flaky.store[f"{URL}/{NEW}"].getvalue() == b"next" * 100
 
 
-def test_a_file_not_yet_safe_is_found_here(labels, tmp_path):
+def test_a_checkpoint_that_is_not_uploaded_is_found_on_the_disk(labels, tmp_path):
     folder = SaveFolder(URL)
     Flaky.failures = 1000
     save_checkpoint(folder.path / "deepspeech_checkpoint_epoch_3.pth", tiny_model(labels))
@@ -142,7 +142,7 @@ def test_a_file_not_yet_safe_is_found_here(labels, tmp_path):
 
 
 @pytest.mark.parametrize("url", ["flaky://bucket/run", "file://{}/run"])
-def test_training_goes_on_from_a_url(corpus, tmp_path, url, capsys):
+def test_training_resumes_from_a_url(corpus, tmp_path, url, capsys):
     url = url.format(tmp_path)
     flags = [*corpus.flags(), "--hidden-size", "8", "--hidden-layers", "1", "--no-cuda", "--num-workers", "0"]
     flags += ["--save-folder", url, "--checkpoint", "--load-auto-checkpoint"]
@@ -160,7 +160,7 @@ def test_training_goes_on_from_a_url(corpus, tmp_path, url, capsys):
         ("flaky://bucket/none.pth", "flaky://bucket/none.pth: cannot fetch it: FileNotFoundError"),
     ],
 )
-def test_a_url_that_cannot_be_read_is_told(url, words):
+def test_unreadable_urls_are_errors(url, words):
     with pytest.raises(InputError, match=words):
         load_model(url)
 
@@ -175,7 +175,7 @@ def test_a_missing_package_is_named():
         assert open_url("s3://bucket/run")[1] == "bucket/run"
 
 
-def test_a_folder_that_cannot_be_written_is_told_at_once(monkeypatch):
+def test_an_unwritable_folder_is_reported_at_once(monkeypatch):
     def refuse(*_, **__):
         raise PermissionError("read only")
 
@@ -186,7 +186,7 @@ def test_a_folder_that_cannot_be_written_is_told_at_once(monkeypatch):
         SaveFolder(URL)
 
 
-def test_paths_are_no_urls():
+def test_paths_are_not_urls():
     assert is_url("s3://a/b")
     assert not is_url("/a/b")
     assert not is_url(Path("a//b"))

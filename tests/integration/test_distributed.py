@@ -1,4 +1,4 @@
-"""Several processes under torchrun: the same training as one process, and what may befall them."""
+"""Several processes under torchrun train as one process does, and survive failures."""
 
 from __future__ import annotations
 
@@ -106,20 +106,20 @@ def history(folder: Path) -> list[dict[str, str]]:
 
 @pytest.fixture(scope="module")
 def odd(tmp_path_factory: pytest.TempPathFactory) -> TinyCorpus:
-    """Batches of 4, 4, 4 and 1: of the last one, the second process has nothing."""
+    """Batches of 4, 4, 4 and 1; the second process has no part of the last one."""
     return make_corpus(tmp_path_factory.mktemp("odd"), train=13, val=7)
 
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory: pytest.TempPathFactory, odd: TinyCorpus) -> tuple[Path, str]:
-    """What 20 steps of two processes leave and report."""
+    """The folder and the messages of 20 steps in two processes."""
     folder = tmp_path_factory.mktemp("together")
     status, _, errors = finish(start("train.py", *odd.flags(), *SHARED, "--save-folder", folder))
     assert status == 0, errors
     return folder, errors.replace("\r", "\n")
 
 
-def test_two_processes_train_as_one_with_the_double_batch(together, odd, tmp_path):
+def test_two_processes_train_as_one_with_double_the_batch_size(together, odd, tmp_path):
     folder, shown = together
     assert not load_script("train.py").main([*odd.flags(), *ALONE, "--save-folder", str(tmp_path)])
     assert_close(weights(folder / LAST), weights(tmp_path / LAST))
@@ -133,7 +133,7 @@ def test_two_processes_train_as_one_with_the_double_batch(together, odd, tmp_pat
 
 
 def train_in_two(arguments: list[str]) -> None:
-    """Train in two processes forked from this one, which has loaded everything already."""
+    """Train in two processes forked from this one, which has imported everything already."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
@@ -153,7 +153,7 @@ def train_in_two(arguments: list[str]) -> None:
 
 
 @pytest.mark.parametrize("case", ["accumulation", "frozen layers", "unreadable utterances"])
-def test_whatever_the_options_two_processes_train_as_one(case, odd, labels, tmp_path):
+def test_two_processes_train_as_one_with_any_options(case, odd, labels, tmp_path):
     flags = {
         "accumulation": [*odd.flags(), *SMALL, "--grad-accumulation", "3"],
         "frozen layers": [*odd.flags(), "--continue-from", str(tmp_path / "model.pth"), "--finetune"],
@@ -202,7 +202,7 @@ def test_two_processes_test_as_one(odd, labels, tmp_path, capsys):
     assert (tmp_path / "two.html").stat().st_size > 10_000
 
 
-def test_a_killed_worker_is_started_again_and_nothing_is_lost(together, odd, tmp_path):
+def test_a_killed_worker_is_restarted_and_nothing_is_lost(together, odd, tmp_path):
     arguments = [*odd.flags(), *SHARED, "--save-folder", tmp_path]
     launcher = start("train.py", *arguments, restarts=1)
     wait_for(launcher, tmp_path / "deepspeech_checkpoint_epoch_2_iter_2.pth")
@@ -216,8 +216,8 @@ def test_a_killed_worker_is_started_again_and_nothing_is_lost(together, odd, tmp
     assert all(torch.equal(tensor, whole[name]) for name, tensor in weights(tmp_path / LAST).items())
 
 
-def test_sigterm_saves_and_going_on_equals_an_uninterrupted_run(together, odd, tmp_path):
-    """Preempted as two processes; goes on as one with the double batch."""
+def test_sigterm_saves_and_resuming_equals_an_uninterrupted_run(together, odd, tmp_path):
+    """Preempted as two processes, resumed as one with double the batch size."""
     launcher = start("train.py", *odd.flags(), *SHARED, "--save-folder", tmp_path)
     wait_for(launcher, tmp_path / "deepspeech_checkpoint_epoch_2_iter_1.pth")
     launcher.terminate()
@@ -233,7 +233,7 @@ def test_sigterm_saves_and_going_on_equals_an_uninterrupted_run(together, odd, t
 
 
 def test_a_loss_that_is_not_finite_in_one_process_is_skipped_by_both(tmp_path):
-    """Utterances come from short to long, the second process gets every second one."""
+    """Utterances are sorted by length; the second process gets every second one."""
     broken = {3, 9, 11}  # of twelve, so the steps are: good, bad, good, good, bad, bad
     corpus = make_corpus(tmp_path / "corpus", train=12, val=2)
     rows = []

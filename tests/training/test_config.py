@@ -1,4 +1,4 @@
-"""Options: checks, plain data and back."""
+"""Options: defaults, checks, conversion to plain data and back."""
 
 import pytest
 

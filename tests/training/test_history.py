@@ -1,4 +1,4 @@
-"""What is left to look at after training."""
+"""The table, the figure and TensorBoard events of a training run."""
 
 import csv
 from dataclasses import replace
@@ -12,7 +12,7 @@ ROW = EpochRow(1, 52.5, 48.25, 0.875, 0.5, 3e-4, 61.0, 1830.0, 0.02, 0, 0, 0)
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def test_table_and_figure_after_every_epoch(tmp_path):
+def test_the_table_and_figure_are_written_after_every_epoch(tmp_path):
     history = History(tmp_path / "new", "A run")
     for epoch in (1, 2, 3):
         history.rows.append(replace(ROW, epoch=epoch, wer=1 / epoch))
@@ -25,7 +25,7 @@ def test_table_and_figure_after_every_epoch(tmp_path):
         assert (tmp_path / "new" / "curves.png").read_bytes().startswith(PNG)
 
 
-def test_a_loss_that_is_no_number_can_be_drawn(tmp_path):
+def test_losses_that_are_not_finite_can_be_plotted(tmp_path):
     history = History(tmp_path, "")
     history.rows.append(replace(ROW, train_loss=float("nan"), val_loss=float("inf")))
     history.write()
@@ -41,7 +41,7 @@ def test_the_summary_line():
     assert troubled.endswith(", 1 steps skipped, 2 too short for their transcript, 3 unreadable")
 
 
-def test_tensorboard_holds_every_epoch(tmp_path, model):
+def test_tensorboard_has_every_epoch(tmp_path, model):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     board = TensorBoard(str(tmp_path), "run", log_params=True)
@@ -52,7 +52,7 @@ def test_tensorboard_holds_every_epoch(tmp_path, model):
     assert set(events.Tags()["histograms"]) == {name for name, _ in model.named_parameters()}
 
 
-def test_a_folder_for_tensorboard_that_is_a_file_is_refused(tmp_path):
+def test_a_file_in_place_of_the_tensorboard_folder_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"--log-dir .*file: cannot write"):
         TensorBoard(str(tmp_path / "file"), "run", log_params=False)

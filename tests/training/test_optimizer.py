@@ -1,4 +1,4 @@
-"""The optimiser's learning rate over a training."""
+"""Learning rate schedules."""
 
 import pytest
 
@@ -13,7 +13,7 @@ def test_annealing_divides_the_rate_after_every_epoch():
     ]  # fmt: skip
 
 
-def test_cosine_falls_from_the_rate_to_zero():
+def test_cosine_decays_to_zero():
     config = TrainingConfig(learning_rate=1.0, schedule="cosine", epochs=10)
     rates = [learning_rate(config, epoch, share) for epoch in range(10) for share in (0.5, 1.0)]
     assert rates == sorted(rates, reverse=True)
@@ -22,7 +22,7 @@ def test_cosine_falls_from_the_rate_to_zero():
 
 
 @pytest.mark.parametrize("schedule", ["anneal", "cosine"])
-def test_warm_up_rises_from_zero(schedule):
+def test_warmup_rises_from_zero(schedule):
     config = TrainingConfig(learning_rate=1.0, schedule=schedule, warmup_epochs=1.5, learning_anneal=1.0)
     rates = [learning_rate(config, 0, 0.3), learning_rate(config, 0, 0.9), learning_rate(config, 1, 0.5)]
     assert rates == pytest.approx([0.2, 0.6, 1.0])

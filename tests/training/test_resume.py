@@ -1,4 +1,4 @@
-"""Where a training starts: new, continued, from deepspeech.pytorch, from other weights."""
+"""Where training starts: from scratch, from a checkpoint, from deepspeech.pytorch, from other weights."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ def epochs(folder):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [[], ["--adam"]])
-def test_going_on_from_a_2x_file_with_whole_state_is_going_on(tmp_path, train, optimizer, capsys):
-    """Our own training, taken to the 2.x format and back in its middle, ends with the same weights."""
+def test_resuming_from_a_2x_file_equals_resuming_from_our_own(tmp_path, train, optimizer, capsys):
+    """A run that is exported after one epoch and resumed ends with the same weights."""
     whole = train("--epochs", 2, *optimizer, new=True)
     export_v2(whole / "deepspeech_checkpoint_epoch_1.pth", tmp_path / "v2.pth")
     again = train("--epochs", 2, "--continue-from", tmp_path / "v2.pth", *optimizer, folder="again")
@@ -69,7 +69,7 @@ def test_going_on_from_a_2x_file_with_whole_state_is_going_on(tmp_path, train, o
         ({"iteration": 3, "epoch": 2}, "deepspeech.pytorch, with its optimiser state"),
     ],
 )
-def test_an_unusable_optimiser_state_is_told_and_not_used(tmp_path, train, changes, words, capsys):
+def test_an_unusable_optimiser_state_is_reported_and_not_used(tmp_path, train, changes, words, capsys):
     folder = train("--epochs", 1, new=True)
     export_v2(folder / "deepspeech_checkpoint_epoch_1.pth", tmp_path / "v2.pth")
     content = torch.load(tmp_path / "v2.pth", weights_only=True)
@@ -79,7 +79,7 @@ def test_an_unusable_optimiser_state_is_told_and_not_used(tmp_path, train, chang
     assert epochs(again) == [2]
 
 
-def test_another_optimiser_starts_anew(tmp_path, train, capsys):
+def test_another_optimiser_starts_from_scratch(tmp_path, train, capsys):
     folder = train("--epochs", 1, new=True)
     export_v2(folder / "deepspeech_final.pth", tmp_path / "v2.pth")
     train("--epochs", 2, "--continue-from", tmp_path / "v2.pth", "--adam", folder="again")
@@ -94,8 +94,8 @@ def test_another_optimiser_starts_anew(tmp_path, train, capsys):
 
 
 @pytest.mark.slow
-def test_the_best_model_of_the_original_stays_until_it_is_beaten(tmp_path, train):
-    """In its own folder it is kept; another folder gets a best model of its own."""
+def test_the_best_model_of_the_original_is_kept_until_it_is_beaten(tmp_path, train):
+    """In its own folder; another folder gets its own best model."""
     folder = train("--epochs", 1, new=True)
     best = folder / "deepspeech_final.pth"
     export_v2(best, best)
@@ -108,7 +108,7 @@ def test_the_best_model_of_the_original_stays_until_it_is_beaten(tmp_path, train
     assert (other / "deepspeech_final.pth").exists()
 
 
-def test_finetuning_starts_anew_from_the_weights(tmp_path, train, labels, capsys):
+def test_finetuning_starts_a_new_run_from_the_weights(tmp_path, train, labels, capsys):
     source = tiny_model(labels, rnn_type="gru")
     save_checkpoint(tmp_path / "m.pth", source)
     flags = ["--continue-from", tmp_path / "m.pth", "--finetune", "--epochs", 1, "--lr", "1e-30"]
@@ -120,8 +120,8 @@ def test_finetuning_starts_anew_from_the_weights(tmp_path, train, labels, capsys
 
 
 @pytest.mark.slow
-def test_a_finetuning_that_was_interrupted_goes_on_with_the_same_command(tmp_path, train, labels, capsys):
-    """With frozen epochs before and after: as if it had never stopped."""
+def test_the_same_command_resumes_interrupted_finetuning(tmp_path, train, labels, capsys):
+    """With frozen epochs before and after the interruption, the result is that of an uninterrupted run."""
     save_checkpoint(tmp_path / "m.pth", tiny_model(labels, rnn_type="gru"))
     (tmp_path / "labels.json").write_text(json.dumps([*reversed(labels.characters)]), encoding="utf-8")
     flags = ["--continue-from", tmp_path / "m.pth", "--finetune", "--labels-path", tmp_path / "labels.json"]
@@ -139,7 +139,7 @@ def test_a_finetuning_that_was_interrupted_goes_on_with_the_same_command(tmp_pat
     assert not torch.equal(second[frozen], third[frozen])
 
 
-def test_flags_that_contradict_are_errors(tmp_path, train, labels):
+def test_contradicting_flags_are_errors(tmp_path, train, labels):
     save_checkpoint(tmp_path / "m.pth", tiny_model(labels))
     (tmp_path / "labels.json").write_text('["_", "A", " "]', encoding="utf-8")
     source, other = ["--continue-from", tmp_path / "m.pth"], ["--labels-path", tmp_path / "labels.json"]
@@ -159,7 +159,7 @@ def test_flags_that_contradict_are_errors(tmp_path, train, labels):
         assert words in str(caught.value)
 
 
-def test_no_epochs_left_and_no_state_are_told(tmp_path, train, labels, capsys):
+def test_finished_runs_and_missing_states_are_reported(tmp_path, train, labels, capsys):
     folder = train("--epochs", 1, new=True)
     train("--epochs", 1, "--continue-from", folder / "deepspeech_final.pth")
     assert "all 1 epochs are done; raise --epochs" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Training: learns, goes on exactly, survives bad utterances, keeps what it should."""
+"""The training loop: it learns, resumes exactly, survives bad utterances, and saves what it should."""
 
 import math
 import shutil
@@ -63,7 +63,7 @@ def test_the_loss_falls(corpus, tmp_path, labels, options):
 
 
 def test_the_reported_loss_is_the_mean_over_the_utterances(corpus, tmp_path, labels):
-    """With a rate of almost nothing and statistics of whole batches, one epoch changes no loss."""
+    """With a tiny learning rate and one batch per epoch, the loss stays the same."""
     trainer = make_trainer(corpus, tmp_path, labels, batch_size=12, epochs=2, learning_rate=1e-12)
     first, second = trainer.fit().rows
     batch = next(iter(trainer.train_loader))
@@ -78,7 +78,7 @@ def test_the_reported_loss_is_the_mean_over_the_utterances(corpus, tmp_path, lab
 
 
 def test_accumulated_batches_are_one_large_batch(tmp_path, labels, own_corpus):
-    """Every row is the same utterance, so that BatchNorm sees the same statistics in both."""
+    """Every row is the same utterance, so that batch norm has the same statistics in both."""
     write_rows(own_corpus.train, [("train_0.wav", "train_0.txt")] * 8)
     options = {"epochs": 2, "learning_rate": 1e-4}
     one = make_trainer(own_corpus, tmp_path / "1", labels, 4, **options)
@@ -92,7 +92,7 @@ def test_accumulated_batches_are_one_large_batch(tmp_path, labels, own_corpus):
     assert max(changes) > 1e-3
 
 
-def test_the_last_batches_of_an_epoch_are_not_left_over(corpus, tmp_path, labels):
+def test_the_last_batches_of_an_epoch_are_a_step_too(corpus, tmp_path, labels):
     trainer = make_trainer(corpus, tmp_path, labels, grad_accumulation=2, epochs=1)  # 3 batches
     steps = []
     trainer.step.optimizer.register_step_post_hook(lambda *_: steps.append(trainer.progress.batch))
@@ -104,7 +104,7 @@ def long_transcript(corpus, name="train_0.txt"):
     (corpus.folder / name).write_text("A" * 400)
 
 
-def test_an_utterance_too_short_for_its_transcript_is_named_once(own_corpus, tmp_path, labels, capsys):
+def test_an_utterance_too_short_for_ctc_is_reported_once(own_corpus, tmp_path, labels, capsys):
     long_transcript(own_corpus)
     trainer = make_trainer(own_corpus, tmp_path, labels, batch_size=2, epochs=3)
     rows = trainer.fit().rows
@@ -115,7 +115,7 @@ def test_an_utterance_too_short_for_its_transcript_is_named_once(own_corpus, tmp
     assert all(torch.isfinite(tensor).all() for tensor in weights_of(trainer).values())
 
 
-def test_an_utterance_too_short_teaches_nothing(own_corpus, tmp_path, labels):
+def test_an_utterance_too_short_for_ctc_has_no_gradient(own_corpus, tmp_path, labels):
     """All rows are too short, so that no weight may get a gradient."""
     for index in range(4):
         long_transcript(own_corpus, f"train_{index}.txt")
@@ -155,13 +155,13 @@ def test_gradients_are_clipped(corpus, tmp_path, labels):
     assert max(norms) <= 0.0101
 
 
-def test_the_optimiser_gets_the_rate_of_the_schedule(corpus, tmp_path, labels):
+def test_the_learning_rate_follows_the_schedule(corpus, tmp_path, labels):
     options = {"epochs": 3, "learning_anneal": 2.0, "learning_rate": 4e-4}
     rows = make_trainer(corpus, tmp_path, labels, **options).fit().rows
     assert [row.learning_rate for row in rows] == pytest.approx([4e-4, 2e-4, 1e-4])
 
 
-def test_all_there_is_to_see_is_written(corpus, tmp_path, labels):
+def test_the_history_is_written(corpus, tmp_path, labels):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     options = {"tensorboard": True, "log_dir": str(tmp_path / "events"), "id": "x"}
@@ -174,7 +174,7 @@ def test_all_there_is_to_see_is_written(corpus, tmp_path, labels):
     assert [event.step for event in events] == [1, 2]
 
 
-def test_the_best_model_is_the_one_with_the_least_wer(corpus, tmp_path, labels):
+def test_the_best_model_has_the_lowest_wer(corpus, tmp_path, labels):
     model = tiny_model(labels, hidden_size=32, hidden_layers=1)
     options = {"batch_size": 1, "epochs": 5, "adam": True, "learning_rate": 0.01}
     trainer = make_trainer(corpus, tmp_path, labels, model=model, **options)
@@ -195,14 +195,14 @@ def test_a_worse_epoch_leaves_the_best_model_alone(corpus, tmp_path, labels):
     assert not (tmp_path / BEST).exists()
 
 
-def test_recent_checkpoints_are_kept_and_older_ones_removed(corpus, tmp_path, labels):
+def test_only_recent_checkpoints_are_kept(corpus, tmp_path, labels):
     trainer = make_trainer(corpus, tmp_path, labels, epochs=4, checkpoint=True, save_n_recent_models=2)
     trainer.fit()
     names = [path.name for path in checkpoints(tmp_path)]
     assert names == ["deepspeech_checkpoint_epoch_3.pth", "deepspeech_checkpoint_epoch_4.pth"]
 
 
-def test_checkpoints_of_a_longer_training_do_not_push_new_ones_out(corpus, tmp_path, labels):
+def test_later_checkpoints_of_another_run_are_left_alone(corpus, tmp_path, labels):
     later = tmp_path / "deepspeech_checkpoint_epoch_9.pth"
     later.touch()
     make_trainer(corpus, tmp_path, labels, checkpoint=True, save_n_recent_models=1).fit()
@@ -211,7 +211,7 @@ def test_checkpoints_of_a_longer_training_do_not_push_new_ones_out(corpus, tmp_p
 
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"adam": True, "schedule": "cosine"}, {"grad_accumulation": 2}])
-def test_going_on_from_any_checkpoint_equals_never_having_stopped(corpus, tmp_path, labels, options):
+def test_resuming_from_any_checkpoint_equals_an_uninterrupted_run(corpus, tmp_path, labels, options):
     """Two epochs of six batches: shortest first, then shuffled."""
     options |= {"checkpoint": True, "checkpoint_per_iteration": 1}
     whole = make_trainer(corpus, tmp_path / "whole", labels, batch_size=2, **options)
@@ -219,7 +219,7 @@ def test_going_on_from_any_checkpoint_equals_never_having_stopped(corpus, tmp_pa
     found = checkpoints(tmp_path / "whole")
     assert len(found) == (14 if "grad_accumulation" not in options else 8)
     for path in found[2::5]:
-        torch.manual_seed(99)  # whatever happened before
+        torch.manual_seed(99)  # resuming does not depend on it
         rest = resumed(path, corpus, tmp_path / path.stem, labels, batch_size=2, **options)
         rest.fit()
         assert_equal(weights_of(rest), weights_of(whole))
@@ -228,7 +228,7 @@ def test_going_on_from_any_checkpoint_equals_never_having_stopped(corpus, tmp_pa
             assert one.learning_rate == other.learning_rate
 
 
-def test_other_batches_start_the_epoch_again(corpus, tmp_path, labels, capsys):
+def test_the_epoch_is_repeated_if_its_batches_differ(corpus, tmp_path, labels, capsys):
     make_trainer(corpus, tmp_path, labels, batch_size=2, checkpoint_per_iteration=4, epochs=1).fit()
     trainer = resumed(checkpoints(tmp_path)[0], corpus, tmp_path, labels, batch_size=3)
     assert "repeating its last epoch" in capsys.readouterr().err
@@ -237,8 +237,8 @@ def test_other_batches_start_the_epoch_again(corpus, tmp_path, labels, capsys):
 
 @pytest.mark.parametrize("accumulation", [1, 2])
 @pytest.mark.parametrize("part", ["train", "val"])
-def test_audio_that_breaks_during_training_loses_nothing(tmp_path, own_corpus, labels, part, accumulation):
-    """The manifest gives durations, so that the files are not looked at before their turn comes."""
+def test_nothing_is_lost_when_audio_breaks_during_training(tmp_path, own_corpus, labels, part, accumulation):
+    """The manifest has durations, so that files are first opened when they are needed."""
     for name, count in (("train", 4), ("val", 2)):
         rows = [(f"{name}_{i}.{'flac' if i % 2 else 'wav'}", f"{name}_{i}.txt", 1 + i) for i in range(count)]
         write_rows(own_corpus.folder / f"{name}.csv", rows)
@@ -261,7 +261,7 @@ def test_audio_that_breaks_during_training_loses_nothing(tmp_path, own_corpus, l
     rest.fit()
     if accumulation == 1:
         assert_equal(weights_of(rest), weights_of(whole))
-    else:  # statistics of BatchNorm saw the batch before the broken one twice
+    else:  # batch norm sees the batch before the broken one twice
         for (name, one), other in zip(rest.model.named_parameters(), whole.model.parameters(), strict=True):
             assert torch.equal(one, other), name
 
@@ -276,12 +276,12 @@ def test_unreadable_utterances_can_be_left_out_while_training(tmp_path, own_corp
 
 
 @pytest.mark.parametrize("precision", ["auto", "bf16"])
-def test_mixed_precision_learns_too(corpus, tmp_path, labels, precision):
+def test_mixed_precision_learns(corpus, tmp_path, labels, precision):
     rows = make_trainer(corpus, tmp_path, labels, epochs=4, precision=precision).fit().rows
     assert rows[-1].train_loss < 0.9 * rows[0].train_loss
 
 
-def test_a_state_that_does_not_fit_is_refused(corpus, tmp_path, labels):
+def test_a_damaged_state_is_an_error(corpus, tmp_path, labels):
     trainer = make_trainer(corpus, tmp_path, labels)
     trainer.save("m.pth")
     checkpoint = load_checkpoint(tmp_path / "m.pth")

@@ -1,4 +1,4 @@
-"""Weights for another alphabet: what fits is kept, the rest is new, and it helps."""
+"""Fine-tuning for other labels: layers that fit are kept, the rest are new, and training is faster."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CYRILLIC = ["_", " ", *"АБВГДЕЖЗИЙКЛМНОПРСТУФХЦЧШЩЪЫ
 
 
 def equal(first, second):
-    """Which weights two networks share, bit by bit."""
+    """The names of weights that are equal bit by bit in two networks."""
     first, second = first.state_dict(), second.state_dict()
     return {
         name
@@ -62,7 +62,7 @@ def test_characters_of_both_alphabets_keep_their_weights(labels):
     assert not any(torch.equal(row, new[index]) for index, row in enumerate(dropped))
 
 
-def test_the_same_letters_in_another_order_give_the_same_text(labels):
+def test_permuted_labels_give_the_same_transcript(labels):
     source = tiny_model(labels)
     turned = transfer(source, Labels(["Z", *labels.characters[:27], " "]))[0].eval()
     features, lengths = torch.randn(1, 161, 60), torch.tensor([60])
@@ -85,7 +85,7 @@ def test_the_same_labels_keep_everything_and_another_order_does_not(labels):
     assert "fc.0.module.1.weight" not in equal(model, source)
 
 
-def test_more_layers_than_there_are_is_an_error(labels):
+def test_dropping_too_many_layers_is_an_error(labels):
     source = tiny_model(labels, bidirectional=False)
     assert len(layers(source.config)) == 5
     with pytest.raises(
@@ -114,7 +114,7 @@ def test_frozen_layers_keep_weights_and_statistics(labels):
 
 
 def alphabets():
-    """Labels in other scripts, one of them decomposed, and what the tones of the corpus are called."""
+    """Labels in other scripts, one of them decomposed, and names for the tones of the corpus."""
     french = [unicodedata.normalize("NFD", each) for each in ["A", "É", " ", "T", "Ç", "_"]]
     return {
         "french": (french, {"ONE": "ÉTÉ", "TWO": "ÇA", "THREE": "TA", "FOUR": "ÇÉ"}),
@@ -124,7 +124,7 @@ def alphabets():
 
 @pytest.mark.parametrize("language", ["french", "russian"])
 def test_finetuning_for_another_script(tmp_path, labels, language, capsys):
-    """With decomposed labels and transcripts, which count as composed; the blank is the last label."""
+    """Decomposed labels and transcripts count as composed; the blank is the last label."""
     characters, words = alphabets()[language]
     corpus = make_corpus(tmp_path / "corpus", train=6, val=2)
     for path in corpus.folder.glob("*.txt"):
@@ -186,8 +186,8 @@ def digits(folder, speakers, train, dev):
 
 
 @pytest.mark.slow
-def test_transfer_helps(tmp_path, shared):
-    """After one epoch on two other speakers and another alphabet its loss is below that from scratch."""
+def test_finetuning_beats_training_from_scratch(tmp_path, shared):
+    """After one epoch on two other speakers and other labels the loss is lower."""
     letters = sorted(set("ZERO ONE TWO THREE FOUR FIVE SIX SEVEN EIGHT NINE"))
     (tmp_path / "labels.json").write_text(json.dumps(["_", *reversed(letters)]), encoding="utf-8")
     train = load_script("train.py").main

@@ -1,0 +1,40 @@
+"""Atomic writes: a complete file or the one that was there."""
+
+import resource
+
+import pytest
+
+from deepspeech.atomic_file import write_atomic
+from deepspeech.errors import InputError
+
+
+def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path):
+    for data in (b"first", b"second"):
+        write_atomic(tmp_path / "m.pth", data)
+        assert (tmp_path / "m.pth").read_bytes() == data
+    assert [path.name for path in tmp_path.iterdir()] == ["m.pth"]
+
+
+@pytest.mark.parametrize("target", ["file/m.pth", "folder"])
+def test_an_unwritable_path_is_an_error(tmp_path, target):
+    (tmp_path / "file").write_text("a file, no folder")
+    (tmp_path / "folder" / "full").mkdir(parents=True)
+    with pytest.raises(InputError) as caught:
+        write_atomic(tmp_path / target, b"data")
+    assert str(caught.value).startswith(f"{tmp_path / target}: cannot write: ")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+
+
+def test_a_full_disk_keeps_the_existing_file(tmp_path):
+    """A limit on file sizes stands in for a full disk."""
+    (tmp_path / "m.pth").write_bytes(b"before")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
+    try:
+        with pytest.raises(InputError) as caught:
+            write_atomic(tmp_path / "m.pth", bytes(100_000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert f"{tmp_path / 'm.pth'}: cannot write: File too large; make room" in str(caught.value)
+    assert (tmp_path / "m.pth").read_bytes() == b"before"
+    assert [path.name for path in tmp_path.iterdir()] == ["m.pth"]

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Write down the speech of audio files: as JSON, text, subtitles or time-marked words.
+"""Transcribe audio files, folders or a live stream: as JSON, text, subtitles or time-marked words.
 
-A file that cannot be read is reported, the others are transcribed, and the status is 1.
+A file that cannot be read is reported, the others are transcribed, and the exit status is 1.
 """
 
 from deepspeech import cli

@@ -1,6 +1,6 @@
-"""Write down the speech of audio files: as JSON, text, subtitles or time-marked words.
+"""Transcribe audio files, folders or a live stream: as JSON, text, subtitles or time-marked words.
 
-A file that cannot be read is reported, the others are transcribed, and the status is 1.
+A file that cannot be read is reported, the others are transcribed, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -27,12 +27,17 @@ from deepspeech.transcription.live import StreamConfig, transcribe_live
 from deepspeech.transcription.recordings import RecordingsConfig, find_recordings, transcribe_recordings
 from deepspeech.transcription.writers import SUBTITLES, Renderer, ResultFiles, TranscriptConfig, write_pieces
 
-NAME = os.path.basename(__file__)
+EXAMPLES = """
+python transcribe.py recording.wav --words
+python transcribe.py --format srt lecture.mp3 > lecture.srt
+python transcribe.py --folder calls --output transcripts
+arecord -t raw -f S16_LE -r 16000 | python transcribe.py --stream -
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     groups = RecordingsConfig, TranscriptConfig, StreamConfig, InferenceConfig, DecoderConfig
-    arguments = cli.parse(argv, __doc__.splitlines()[0], *groups, extend=add_arguments)
+    arguments = cli.parse(argv, __doc__, *groups, extend=add_arguments, examples=EXAMPLES)
     recordings, output = arguments.make(RecordingsConfig), arguments.make(TranscriptConfig)
     streaming, decoding = arguments.make(StreamConfig), arguments.make(DecoderConfig)
     inference = arguments.make(InferenceConfig)
@@ -63,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         transcribe_live(recognizer, files[0], streaming)
         return 0
     for fault in faults:
-        log.error(f"{NAME}: error: {fault}")
+        log.error(f"{os.path.basename(sys.argv[0])}: error: {fault}")
     complete = transcribe_files(
         files, recordings, Renderer(recognizer, output, decoding, inference.model_path)
     )
@@ -90,7 +95,7 @@ def transcribe_files(files: Sequence[str], config: RecordingsConfig, render: Ren
             else:
                 write_pieces(pieces, sys.stdout)
         except InputError as error:
-            log.error(f"{NAME}: error: {error}")
+            log.error(f"{os.path.basename(sys.argv[0])}: error: {error}")
             complete = False
     return complete
 

@@ -1,4 +1,4 @@
-"""Write_atomic, check_writable."""
+"""Write files atomically; check that a folder is writable."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def write_atomic(path: str | Path, data: bytes | memoryview) -> None:
     """Write a temporary file beside `path`, flush it to the disk, and rename it.
 
     Raises:
-        InputError: The file cannot be written; one that was there is as it was.
+        InputError: The file cannot be written; an existing one is unchanged.
     """
     path = Path(path)
     temporary = None
@@ -43,10 +43,10 @@ def write_atomic(path: str | Path, data: bytes | memoryview) -> None:
 
 
 def check_writable(folder: str | Path, flag: str) -> None:
-    """Make a folder if need be and see, before any work is done, whether files can be written there.
+    """Create a folder if need be and check, before any work is done, that it is writable.
 
     Raises:
-        InputError: They cannot; names the flag that gave the folder.
+        InputError: It is not; names the flag that sets the folder.
     """
     try:
         os.makedirs(folder, exist_ok=True)

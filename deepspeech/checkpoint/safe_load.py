@@ -1,9 +1,8 @@
-"""Model files -> plain data, without running what a file names.
+"""Load model files as plain data without running code.
 
-A `.pth` file is a pickle, and a pickle may name any function to be called. Here only what
-tensors need is let through to `torch.load(weights_only=True)`. The configuration classes in
-files of deepspeech.pytorch 2.1 and 3.0 become `StandIn` objects that only hold what was
-stored; every other name refuses the file.
+A `.pth` file is a pickle, and a pickle may name any function to call. Only names that tensors need pass to
+`torch.load(weights_only=True)`. The configuration classes in files of deepspeech.pytorch 2.1 and 3.0 become
+`StandIn` objects, which only hold what is stored; with any other name the file is refused.
 """
 
 from __future__ import annotations
@@ -39,9 +38,9 @@ CLASSES = re.compile(
 
 
 class StandIn:
-    """Takes the place of an object of a known class: holds what was stored, does nothing.
+    """Takes the place of an object of a known class: holds what is stored, does nothing.
 
-    `read` makes a subclass for every class that a file names; it may also stand for the class.
+    `read` makes a subclass for every class that a file names; it also stands in for the class itself.
     """
 
     name = ""  # of the class, with its module
@@ -81,7 +80,7 @@ def plain(value: Any) -> Any:
 
 
 def read(path: str | Path, name: str | Path | None = None) -> Any:
-    """Read a file of `torch.save`, zip or older, onto the CPU.
+    """Load a file of `torch.save`, zip or older, onto the CPU.
 
     Args:
         path: The file.
@@ -103,11 +102,9 @@ def read(path: str | Path, name: str | Path | None = None) -> Any:
             with warnings.catch_warnings(action="ignore"):
                 return _load(path, stand_ins)
     except Exception as error:  # a damaged file can fail anywhere in the reader
-        raise InputError(
-            f"{name}: not a model file that can be read: {_reason(error)}; take another file"
-        ) from None
+        raise InputError(f"{name}: not a readable model file: {_reason(error)}; take another file") from None
     raise InputError(
-        f"{name}: refused, for it could run code: it names {', '.join(unknown[:5])}, which no model needs; "
+        f"{name}: refused, as it could run code: it names {', '.join(unknown[:5])}, which no model needs; "
         "take a file that train.py or deepspeech.pytorch wrote"
     )
 

@@ -1,4 +1,4 @@
-"""What the weights of a model file tell by themselves, and whether they can be trusted."""
+"""Checks of the weights in a model file, and of the configuration against them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ GATES = {4: "lstm", 3: "gru", 1: "rnn"}
 
 
 def check_tensors(state_dict: Mapping[str, Any]) -> None:
-    """Refuse what is no ordinary, finite tensor with all its values in the file.
+    """Refuse anything but ordinary, finite tensors with all their values in the file.
 
     Raises:
-        InputError: The name of the first such entry, and what is wrong with it.
+        InputError: Names the first such entry and its fault.
     """
     for name, tensor in state_dict.items():
         if not isinstance(name, str) or type(tensor) is not Tensor or tensor.layout != torch.strided:
-            raise InputError(f"weights {name!r} are no tensor")
+            raise InputError(f"weights {name!r} are not a tensor")
         if tensor.untyped_storage().nbytes() < tensor.numel() * tensor.element_size():
             raise InputError(f"weights {name} claim {tensor.numel()} values that are not in the file")
         if not torch.isfinite(tensor).all():
@@ -31,10 +31,10 @@ def check_tensors(state_dict: Mapping[str, Any]) -> None:
 
 
 def architecture(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The fields of `ModelConfig` that the names and shapes of weights tell.
+    """The fields of `ModelConfig` that follow from the names and shapes of the weights.
 
     Raises:
-        InputError: They are not of this network.
+        InputError: They are not those of this network.
     """
     try:
         rows, hidden = state_dict["rnns.0.rnn.weight_hh_l0"].shape
@@ -52,14 +52,14 @@ def architecture(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
 
 
 def check_config(config: ModelConfig, state_dict: Mapping[str, Tensor]) -> None:
-    """Refuse a configuration that the weights contradict, before a network is made of it.
+    """Refuse a configuration that the weights contradict, before the network is built.
 
     Raises:
         InputError: The first contradiction.
     """
-    for name, there in architecture(state_dict).items():
-        if getattr(config, name) != there:
-            raise InputError(f"{name} is {getattr(config, name)} in the file, but {there} by its weights")
+    for name, actual in architecture(state_dict).items():
+        if getattr(config, name) != actual:
+            raise InputError(f"{name} is {getattr(config, name)} in the file, but {actual} by its weights")
     rows = state_dict[OUTPUT].shape[0] if OUTPUT in state_dict else 0
     if rows != len(config.labels):
         raise InputError(f"{len(config.labels)} labels in the file, but {rows} by its weights")

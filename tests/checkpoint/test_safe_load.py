@@ -272,7 +272,7 @@ def test_the_refusal_names_the_function_that_a_hostile_file_calls(tmp_path, orig
     content = originals["2.x"] | {"rnn_type": Call(eval, "1")}
     for options in ({}, {"_use_new_zipfile_serialization": False}, {"pickle_protocol": 4}):
         path.write_bytes(packed(content, **options))
-        with pytest.raises(InputError, match=r"refused, for it could run code: it names builtins\.eval,"):
+        with pytest.raises(InputError, match=r"refused, as it could run code: it names builtins\.eval,"):
             load_checkpoint(path)
 
 

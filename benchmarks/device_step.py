@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from deepspeech.audio.features import Spectrogram
 from deepspeech.data.batch import Batch, WaveformBatch, padded_length
 from deepspeech.data.loader import DeviceFeatures, ahead
-from deepspeech.model import cudnn
+from deepspeech.model import kernels
 from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
 from deepspeech.model.padding import Frames, State
 from deepspeech.model.rnn import LAYERS, RecurrentLayer
@@ -85,7 +85,7 @@ TINY = [
     for rnn_type, precision in itertools.product(("lstm", "gru"), ("fp32", "bf16"))
 ]
 VARIANTS = [
-    *(replace(BAR, recurrent=name) for name in cudnn.VARIANTS),
+    *(replace(BAR, recurrent=name) for name in kernels.VARIANTS),
     replace(BAR, channels_last=True),
     replace(BAR, compiled=True),
     replace(BAR, channels_last=True, compiled=True),
@@ -99,7 +99,7 @@ class PackedLayer(RecurrentLayer):
         if self.batch_norm is not None:
             inputs = self.batch_norm(inputs, frames)
         state = state or self.start(len(frames.lengths))
-        return cudnn.packed(self.rnn, inputs, frames, self._weights(), state)
+        return kernels.packed(self.rnn, inputs, frames, self.weights(), state)
 
 
 class Stopwatch:

@@ -13,11 +13,6 @@ from deepspeech.errors import InputError
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def training_device(cuda: bool) -> torch.device:
-    """The GPU of this process where there is one and `cuda` allows it, else the CPU."""
-    return process_device(cuda and torch.cuda.is_available())
-
-
 def process_device(cuda: bool) -> torch.device:
     """The CPU, or with `cuda` the GPU of this process: the one of its local rank.
 

@@ -16,7 +16,7 @@ from deepspeech.data.corpus import load_corpus
 from deepspeech.data.dataset import SpectrogramDataset
 from deepspeech.data.loader import AudioDataLoader, DataConfig
 from deepspeech.data.sampler import BucketingSampler
-from deepspeech.device import keep_freed_memory, training_device
+from deepspeech.device import keep_freed_memory, process_device
 from deepspeech.errors import InputError
 from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if distributed.world_size() > 1 and (measure.find_batch or measure.profile):
         raise InputError("--find-batch and --profile measure one process: run them without torchrun")
     folder = SaveFolder(training.save_folder)
-    device = training_device(training.cuda)
+    device = process_device(training.cuda and torch.cuda.is_available())
     torch.manual_seed(training.seed)
     keep_freed_memory()
 

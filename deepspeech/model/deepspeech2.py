@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -18,33 +19,30 @@ from deepspeech.model.batch_norm import MaskedBatchNorm
 from deepspeech.model.padding import Frames
 from deepspeech.model.padding import State as RecurrentState
 from deepspeech.model.rnn import RecurrentLayer
-from deepspeech.options import (
-    POSITIVE,
-    Options,
-    one_of,
-    option,
-)
+from deepspeech.options import POSITIVE, Options, one_of, option
 
 
 @dataclass(frozen=True)
 class ModelConfig(Options):
     """Model"""
 
-    hidden_size: int = option(1024, "units of a recurrent layer and direction", POSITIVE)
+    hidden_size: int = option(1024, "units per recurrent layer and direction", POSITIVE)
     hidden_layers: int = option(5, "number of recurrent layers", POSITIVE)
     rnn_type: str = option("lstm", "recurrent cell", one_of("lstm", "gru", "rnn"))
     bidirectional: bool = option(True, "process utterances in both directions")
-    lookahead_context: int = option(20, "frames the lookahead convolution sees, its own included", POSITIVE)
+    lookahead_context: int = option(
+        20, "frames that the lookahead convolution sees, the current one included", POSITIVE
+    )
     labels: tuple[str, ...] = ()
     features: FeatureConfig = FeatureConfig()
 
     def require_streaming(self) -> None:
-        """Nothing, if the model can read audio as it comes.
+        """Check that the model can stream.
 
         Raises:
-            InputError: It cannot: says why, and what to train.
+            InputError: It cannot; the message says why, and what to train.
         """
-        reasons = ["reads every utterance backwards, too"] if self.bidirectional else []
+        reasons = ["processes utterances in both directions"] if self.bidirectional else []
         if self.features.normalize != "running":
             reasons.append("normalises by the statistics of whole utterances")
         if reasons:
@@ -55,10 +53,8 @@ class ModelConfig(Options):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        values = dict(values)
-        values["labels"] = tuple(values["labels"])
-        values["features"] = FeatureConfig.from_dict(values["features"])
-        return super().from_dict(values)
+        features = FeatureConfig.from_dict(values["features"])
+        return super().from_dict({**values, "labels": tuple(values["labels"]), "features": features})
 
 
 CHANNELS = 32
@@ -67,9 +63,9 @@ CONV_TIME = Window(11, 2, 5, 5), Window(11, 1, 5, 5)  # what the convolutions se
 
 @dataclass(frozen=True)
 class State:
-    """What the next chunk of features needs from those before, for every layer; None at the start."""
+    """What the layers carry from chunk to chunk; None at the start."""
 
-    conv: tuple[Tensor | None, Tensor | None] = (None, None)  # last inputs of both (..., frames)
+    conv: tuple[Tensor | None, ...] = (None, None)  # last inputs of both (batch, channels, bins, frames)
     rnns: tuple[RecurrentState, ...] | None = None
     lookahead: Tensor | None = None  # last inputs (batch, size, frames)
 
@@ -77,9 +73,8 @@ class State:
 class DeepSpeech(nn.Module):
     """Log-spectrograms -> log-probabilities of the labels, for every second frame.
 
-    Two convolutions over frequency and time, recurrent layers, for models that read forward
-    only a lookahead convolution, and a linear layer. The names in its state dict are those
-    of deepspeech.pytorch 2.x.
+    Two convolutions over frequency and time, recurrent layers, a lookahead convolution in
+    unidirectional models, and a linear layer. State-dict names are those of deepspeech.pytorch 2.x.
 
     Args:
         config: Architecture, labels and features.
@@ -99,8 +94,7 @@ class DeepSpeech(nn.Module):
         )
         if not config.bidirectional:
             self.lookahead = nn.ModuleList([Lookahead(hidden, config.lookahead_context)])
-        output = nn.ModuleList([MaskedBatchNorm(hidden), nn.Linear(hidden, len(config.labels), bias=False)])
-        self.fc = nn.ModuleList([_Named(output)])
+        self.fc = nn.ModuleList([Output(hidden, len(config.labels))])
 
     def forward(self, features: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Run the network.
@@ -108,7 +102,7 @@ class DeepSpeech(nn.Module):
         Args:
             features: (batch, bins, frames).
             lengths: (batch,) int64 valid frames, in any order, on the CPU or where the features are.
-                What an utterance yields does not depend on the others or on the padding.
+                The result for an utterance does not depend on the others or on the padding.
 
         Returns:
             float32 log-probabilities (batch, frames, labels) and int64 frame counts (batch,).
@@ -141,7 +135,7 @@ class DeepSpeech(nn.Module):
             lengths = torch.full((len(features),), features.shape[2], device=features.device)
         state = state or State()
         with autocast(features.device, autocast_format(features.device)):
-            hidden, lengths, conv = self.conv(features, lengths, state.conv, final)  # (batch, ..., frames)
+            hidden, lengths, conv = self.conv(features, lengths, state.conv, final)
         hidden = hidden.flatten(1, 2).permute(2, 0, 1).contiguous()  # (frames, batch, size)
         frames = Frames(lengths, len(hidden), hidden.device)
         rnns = []
@@ -153,10 +147,7 @@ class DeepSpeech(nn.Module):
             hidden, lengths, ahead = self.lookahead[0](hidden, lengths, ahead, final)
             frames = Frames(lengths, len(hidden), hidden.device)
             hidden = frames.clear(hidden)
-        norm, linear = self.fc[0].module
-        hidden = norm(hidden, frames.total, channel=2)
-        log_probs = linear(hidden).float().log_softmax(-1).transpose(0, 1)
-        return log_probs, lengths, State(conv, tuple(rnns), ahead)
+        return self.fc[0](hidden, frames), lengths, State(conv, tuple(rnns), ahead)
 
     @staticmethod
     def output_lengths(lengths: Count) -> Count:
@@ -168,36 +159,25 @@ class DeepSpeech(nn.Module):
     @property
     def frame_seconds(self) -> float:
         """Seconds from one output frame to the next."""
-        seconds = self.config.features.window_stride
-        for window in CONV_TIME:
-            seconds *= window.stride
-        return seconds
+        return self.config.features.window_stride * math.prod(window.stride for window in CONV_TIME)
 
     @property
     def latency(self) -> float:
-        """Seconds from a sound to the earliest moment at which a stream can write it.
+        """Seconds from a sound to the earliest moment at which a streaming model can write it.
 
-        An output frame waits for the last sample that it sees, by way of the inputs that the
+        An output frame waits for the last sample that it sees, through the inputs that the
         lookahead, both convolutions and the STFT see ahead.
         """
-        ahead = 0  # inputs of a layer that an output frame sees after its own time; at last samples
-        for window in reversed([self.config.features.frames, *CONV_TIME, self.lookahead[0].time]):
+        ahead = self.config.lookahead_context - 1  # inputs of a layer that an output frame sees ahead
+        for window in reversed([self.config.features.frames, *CONV_TIME]):
             ahead = ahead * window.stride + window.size - 1 - window.before
         return (ahead + 1) / self.config.features.sample_rate
 
 
-class _Named(nn.Module):
-    """Puts `.module.` into a state-dict name."""
-
-    def __init__(self, module: nn.Module) -> None:
-        super().__init__()
-        self.module = module
-
-
 class ConvStack(nn.Module):
-    """Two convolutions with BatchNorm and a clipped ReLU; padding is zero after each.
+    """Two convolutions, each with BatchNorm and a clipped ReLU; the padding of their outputs is zero.
 
-    Over time `Window.slide` pads, over frequency the convolutions themselves.
+    `Window.slide` pads in time, the convolutions themselves pad in frequency.
     """
 
     def __init__(self, bins: int) -> None:
@@ -216,28 +196,28 @@ class ConvStack(nn.Module):
 
     def forward(
         self, features: Tensor, lengths: Tensor, state: Sequence[Tensor | None], final: bool
-    ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:
+    ) -> tuple[Tensor, Tensor, tuple[Tensor, ...]]:
         """(batch, bins, frames) -> (batch, channels, bins, frames), the frame counts, the state."""
-        hidden, after = features[:, None], []
+        hidden, carried = features[:, None], []  # (batch, 1, bins, frames)
         layers = list(self.seq_module)
         for window, held, (convolve, norm, clip) in zip(
             CONV_TIME, state, (layers[:3], layers[3:]), strict=True
         ):
             lengths = window.count(lengths, None if held is None else held.shape[3], final)
-            hidden, held = window.slide(convolve, hidden, held, final)
-            after.append(held)
+            hidden, held = window.slide(convolve, hidden, held, final)  # (batch, channels, bins, frames)
+            carried.append(held)
             frames = Frames(lengths, hidden.shape[3], hidden.device)
             hidden = norm(frames.clear_images(hidden), frames.total * hidden.shape[2], channel=1)
             hidden = clip(frames.clear_images(hidden))
-        return hidden, lengths, tuple(after)
+        return hidden, lengths, tuple(carried)
 
 
 class Lookahead(nn.Module):
-    """Row convolution over the coming frames, then a clipped ReLU (Wang et al., 2016).
+    """Row convolution over the frames ahead, then a clipped ReLU (Wang et al., 2016).
 
     Args:
-        size: Features of a frame, each convolved by itself.
-        context: Frames it sees: this one and the `context - 1` next.
+        size: Features per frame, each convolved by itself.
+        context: Frames that it sees: the current one and the next `context - 1`.
     """
 
     def __init__(self, size: int, context: int) -> None:
@@ -250,5 +230,20 @@ class Lookahead(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """(frames, batch, size) -> (frames, batch, size), the frame counts, the last inputs."""
         lengths = self.time.count(lengths, None if held is None else held.shape[2], final)
-        outputs, held = self.time.slide(self.conv, inputs.permute(1, 2, 0), held, final)
+        inputs = inputs.permute(1, 2, 0)  # (batch, size, frames)
+        outputs, held = self.time.slide(self.conv, inputs, held, final)
         return nn.functional.hardtanh(outputs, 0, 20).permute(2, 0, 1), lengths, held
+
+
+class Output(nn.Module):
+    """BatchNorm, a linear layer and log-softmax. State-dict names: `module.0`, `module.1`."""
+
+    def __init__(self, size: int, labels: int) -> None:
+        super().__init__()
+        self.module = nn.ModuleList([MaskedBatchNorm(size), nn.Linear(size, labels, bias=False)])
+
+    def forward(self, inputs: Tensor, frames: Frames) -> Tensor:
+        """(frames, batch, size) -> (batch, frames, labels) float32."""
+        norm, linear = self.module
+        scores: Tensor = linear(norm(inputs, frames.total, channel=2))
+        return scores.float().log_softmax(-1).transpose(0, 1)

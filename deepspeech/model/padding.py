@@ -11,44 +11,38 @@ State = tuple[Tensor, ...]  # of a recurrent layer: (directions, batch, hidden_s
 
 
 class Frames:
-    """Which frames of a padded batch are valid.
-
-    Made once for a batch and shared by its layers.
+    """The valid frames of a padded batch, computed once and shared by all layers.
 
     Args:
-        lengths: (batch,) int64 valid frames, best on the CPU: then no layer has to wait for a GPU.
+        lengths: (batch,) int64 valid frames, best on the CPU: then no layer waits for a GPU.
         size: Frames of the padded batch.
-        device: Where that batch is; where the lengths are by default.
+        device: Where the batch is; by default where the lengths are.
     """
 
     def __init__(self, lengths: Tensor, size: int, device: torch.device | None = None) -> None:
-        self.lengths, self.size, self.full = lengths, size, all_full(lengths, size)
+        self.lengths, self.size = lengths, size
+        # False also where to know would mean to wait for a GPU
+        self.full = lengths.device.type == "cpu" and bool((lengths == size).all())
         lengths = lengths.to(device or lengths.device, non_blocking=True)
-        time = torch.arange(size, device=lengths.device)
-        self.valid = time < lengths[:, None]  # (batch, frames)
+        self.valid = torch.arange(size, device=lengths.device) < lengths[:, None]  # (batch, frames)
         self.total = lengths.sum()
 
     @cached_property
     def _reverse(self) -> Tensor:
-        """Rows of a (frames, batch) table, every utterance's valid frames reversed."""
+        """Row indices of a (frames * batch, size) table that reverse every utterance's valid frames."""
         batch, size = self.valid.shape
         time, number = (torch.arange(each, device=self.valid.device) for each in (size, batch))
         reverse = torch.where(self.valid, self.valid.sum(1, keepdim=True) - 1 - time, time)
         return (reverse.T * batch + number).flatten()
 
     def clear(self, inputs: Tensor) -> Tensor:
-        """Set everything beyond each utterance's end to zero: (frames, batch, size)."""
+        """Zero the padding of (frames, batch, size)."""
         return inputs if self.full else inputs.masked_fill(~self.valid.T[:, :, None], 0)
 
     def clear_images(self, inputs: Tensor) -> Tensor:
-        """The same for (batch, channels, bins, frames), in place."""
+        """Zero the padding of (batch, channels, bins, frames), in place."""
         return inputs if self.full else inputs.masked_fill_(~self.valid[:, None, None, :], 0)
 
     def reversed(self, inputs: Tensor) -> Tensor:
-        """Reverse every utterance in time within its valid frames: (frames, batch, size)."""
+        """Reverse every utterance of (frames, batch, size) in time, within its valid frames."""
         return inputs.flatten(0, 1).index_select(0, self._reverse).view_as(inputs)
-
-
-def all_full(lengths: Tensor, size: int) -> bool:
-    """Whether no utterance of a batch is padded; False where to know it would mean waiting for a GPU."""
-    return lengths.device.type == "cpu" and bool((lengths == size).all())

@@ -258,9 +258,9 @@ def test_bad_samples_are_refused_and_the_utterance_continues(labels, samples, ra
 @pytest.mark.parametrize(
     ("options", "why"),
     [
-        ({"bidirectional": True}, "it reads every utterance backwards, too; train"),
+        ({"bidirectional": True}, "it processes utterances in both directions; train"),
         ({"features": FeatureConfig()}, "it normalises by the statistics of whole utterances; train"),
-        ({"bidirectional": True, "features": FeatureConfig()}, "backwards, too and normalises by"),
+        ({"bidirectional": True, "features": FeatureConfig()}, "both directions and normalises by"),
     ],
 )
 def test_models_that_cannot_stream_say_why_and_what_to_train(labels, options, why):

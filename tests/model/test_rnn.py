@@ -1,4 +1,4 @@
-"""The recurrent layer against torch's packed sequences, BatchNorm against valid frames only."""
+"""The recurrent layer against torch's packed sequences."""
 
 import copy
 
@@ -8,7 +8,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from deepspeech.model.batch_norm import MaskedBatchNorm
 from deepspeech.model.padding import Frames
 from deepspeech.model.rnn import RecurrentLayer
 
@@ -119,74 +118,3 @@ def test_float64_is_not_needed_for_long_sequences():
     valid = valid_of(lengths, 600)[:, :, None]
     difference = (layer(inputs, Frames(lengths, 600))[0] - packed(layer, inputs, lengths)) * valid
     assert difference.abs().max() < 1e-5
-
-
-def normalized(masked, inputs, valid):
-    """The valid frames of a padded (frames, batch, channels) batch, normalised."""
-    return masked(inputs * valid[:, :, None], valid.sum(), channel=2)[valid]
-
-
-def masked_and_plain(lengths, size, channels=5):
-    """A masked norm, torch's with the same weights, and a padded batch with what of it is valid."""
-    torch.manual_seed(len(lengths) + size)
-    masked, plain = MaskedBatchNorm(channels), nn.BatchNorm1d(channels)
-    with torch.no_grad():
-        masked.weight.uniform_(0.5, 2)
-        masked.bias.normal_()
-    plain.load_state_dict(masked.state_dict())
-    valid = valid_of(lengths, size)
-    inputs = torch.randn(size, len(lengths), channels) * 3 + 1
-    return masked, plain, valid, inputs
-
-
-@given(LENGTHS.filter(lambda lengths: sum(lengths) > 8), st.integers(0, 4))
-def test_statistics_are_those_of_valid_frames(lengths, padding):
-    lengths = torch.tensor(lengths)
-    masked, plain, valid, inputs = masked_and_plain(lengths, int(lengths.max()) + padding)
-    own, other = inputs.clone().requires_grad_(), inputs[valid].requires_grad_()
-    gradient = torch.randn(int(lengths.sum()), 5)
-    outputs = normalized(masked, own, valid)
-    expected = plain(other)
-    assert torch.allclose(outputs, expected, atol=1e-5)
-    for ours, theirs in zip(
-        torch.autograd.grad(outputs, [own, *masked.parameters()], gradient),
-        torch.autograd.grad(expected, [other, *plain.parameters()], gradient),
-        strict=True,
-    ):
-        ours = ours[valid] if ours.dim() == 3 else ours
-        assert torch.allclose(ours, theirs, atol=1e-4, rtol=1e-4)
-    for name, buffer in plain.state_dict().items():
-        assert torch.allclose(masked.state_dict()[name].float(), buffer.float(), atol=1e-5, rtol=1e-5), name
-
-
-def test_in_eval_mode_running_statistics_rule():
-    masked, plain, valid, inputs = masked_and_plain(torch.tensor([4, 2]), 4)
-    for norm in (masked, plain):
-        norm.running_mean.fill_(0.3)
-        norm.running_var.fill_(2.0)
-        norm.eval()
-    outputs = normalized(masked, inputs, valid)
-    assert torch.allclose(outputs, plain(inputs[valid]), atol=1e-5)
-    assert masked.num_batches_tracked == 0
-
-
-def test_images_are_normalised_like_batch_norm_2d():
-    torch.manual_seed(0)
-    masked, plain, inputs = MaskedBatchNorm(3), nn.BatchNorm2d(3), torch.randn(2, 3, 4, 6) + 2
-    outputs = masked(inputs, torch.tensor(2 * 4 * 6), channel=1)
-    assert torch.allclose(outputs, plain(inputs), atol=1e-5)
-    assert torch.allclose(masked.running_var, plain.running_var, atol=1e-5)
-
-
-def test_one_valid_frame_gives_numbers():
-    masked, valid = MaskedBatchNorm(2), torch.tensor([[True, False]]).T
-    assert torch.isfinite(normalized(masked, torch.randn(2, 1, 2), valid)).all()
-    assert torch.isfinite(masked.running_var).all()
-
-
-def test_a_common_offset_does_not_spoil_the_variance():
-    """Means far from zero are where a sum of squares loses its digits."""
-    masked, plain, valid, inputs = masked_and_plain(torch.tensor([50, 20, 35]), 50)
-    inputs += 30
-    outputs = normalized(masked, inputs, valid)
-    assert torch.allclose(outputs, plain(inputs[valid]), atol=1e-3)

@@ -1,11 +1,11 @@
-"""The ways to run a recurrent layer with cuDNN against torch's layer, one utterance at a time."""
+"""The kernels of recurrent layers against torch's layer, one utterance at a time."""
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepspeech.model.cudnn import VARIANTS
+from deepspeech.model.kernels import VARIANTS
 from deepspeech.model.padding import Frames
 from deepspeech.model.rnn import LAYERS, RecurrentLayer
 
@@ -40,7 +40,7 @@ def test_every_variant_equals_utterances_alone(variant, cell, bidirectional, len
     results = []
     for run in (
         lambda x: frames.clear(
-            VARIANTS[variant](layer.rnn, x, frames, layer._weights(), layer.start(len(lengths)))[0]
+            VARIANTS[variant](layer.rnn, x, frames, layer.weights(), layer.start(len(lengths)))[0]
         ),
         lambda x: alone(layer.rnn, x, lengths, size),
     ):
@@ -56,7 +56,7 @@ def test_every_variant_equals_utterances_alone(variant, cell, bidirectional, len
 def test_a_state_carries_on_where_it_was_taken(variant, cell):
     torch.manual_seed(0)
     layer = RecurrentLayer(cell, 6, 5, bidirectional=False, batch_norm=False)
-    inputs, weights = torch.randn(9, 3, 6), layer._weights()
+    inputs, weights = torch.randn(9, 3, 6), layer.weights()
 
     def run(part, state):
         frames = Frames(torch.full((3,), len(part)), len(part))

@@ -84,11 +84,12 @@ class RecurrentLayer(nn.Module):
         return [[getattr(self.rnn, name + suffix) for name in WEIGHTS] for suffix in suffixes]
 
     def _format(self, inputs: Tensor) -> torch.dtype:
-        """That of autocast, but on a CPU float32 where bf16 is slower.
+        """That of autocast, but on a CPU float32 where bf16 is slower or inexact.
 
-        Measured on AVX-512 with bf16 instructions (benchmarks/train_step.py): GRU and tanh layers always
-        gain; LSTM layers only while their weights are small or the batch is large, else oneDNN's backward
-        pass is slower than in float32.
+        Large LSTM layers with small batches are slower: oneDNN's backward pass, measured on AVX-512 with
+        bf16 instructions (benchmarks/train_step.py). For tanh layers torch adds up the gradient of the
+        recurrent weights in bf16, frame by frame: it was wrong by 2.4 % after 400 frames.
         """
-        large = self.rnn.mode == "LSTM" and self.rnn.hidden_size > 512 and inputs.shape[1] < 20
-        return torch.float32 if inputs.is_cpu and large else autocast_format(inputs.device)
+        slow = self.rnn.mode == "LSTM" and self.rnn.hidden_size > 512 and inputs.shape[1] < 20
+        inexact = self.rnn.mode == "RNN_TANH" and torch.is_grad_enabled()
+        return torch.float32 if inputs.is_cpu and (slow or inexact) else autocast_format(inputs.device)

@@ -118,3 +118,22 @@ def test_float64_is_not_needed_for_long_sequences():
     valid = valid_of(lengths, 600)[:, :, None]
     difference = (layer(inputs, Frames(lengths, 600))[0] - packed(layer, inputs, lengths)) * valid
     assert difference.abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_in_bf16_do_not_lose_digits_over_many_frames(cell):
+    """As they would if every frame's share were added to a bf16 sum."""
+    torch.manual_seed(0)
+    layer = RecurrentLayer(cell, 64, 64, True, batch_norm=False)
+    inputs, gradient, frames = (
+        torch.randn(500, 4, 64),
+        torch.randn(500, 4, 64),
+        Frames(torch.full((4,), 500), 500),
+    )
+    found = []
+    for enabled in (False, True):
+        with torch.autocast("cpu", torch.bfloat16, enabled=enabled):
+            outputs, _ = layer(inputs, frames)
+        found.append(torch.autograd.grad(outputs, [*layer.parameters()], gradient.to(outputs.dtype)))
+    for exact, rounded in zip(*found, strict=True):
+        assert (exact - rounded).norm() < 0.01 * exact.norm()

@@ -34,7 +34,7 @@ class FeatureConfig(Options):
         if self.stride_samples < 1 or self.window_samples < 2:
             raise InputError(
                 f"--window-size {self.window_size} --window-stride {self.window_stride}: "
-                f"too short at {self.sample_rate} Hz; choose larger ones"
+                f"shorter than a sample at {self.sample_rate} Hz; choose larger ones"
             )
 
     @property

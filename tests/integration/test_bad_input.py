@@ -240,7 +240,7 @@ def refusal(script: str, *arguments: object) -> str:
         (["--labels-path", "."], ".: cannot read labels"),
         (["--val-manifest", "gone.csv"], "gone.csv: cannot read the manifest"),
         (["--continue-from", "gone.pth"], "gone.pth: no such model file"),
-        (["--finetune"], "--finetune: nothing to start from"),
+        (["--finetune"], "--finetune: has no effect without --continue-from"),
         (["--save-folder", "labels.json"], "--save-folder labels.json: cannot write there: File exists"),
         (["--save-folder", "labels.json/new"], "--save-folder labels.json/new: cannot write there"),
         (["--no-such-flag"], "unrecognized arguments: --no-such-flag"),

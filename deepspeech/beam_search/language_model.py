@@ -256,8 +256,8 @@ def build_lexicon(
         scores: (words,) log-probabilities to look ahead to, by the model.
         config: Its weights, and whether the vocabulary is open.
     """
-    scores = config.alpha * np.where(words == UNKNOWN, config.lm_unknown, scores)
-    unknown = config.alpha * config.lm_unknown
+    scores = config.alpha * np.where(words == UNKNOWN, config.lm_unknown, scores) + config.beta
+    unknown = config.alpha * config.lm_unknown + config.beta
     table = np.full((len(spellings), max(map(len, spellings), default=0)), -1, np.int32)
     for row, ids in zip(table, spellings, strict=True):
         row[: len(ids)] = ids
@@ -282,12 +282,11 @@ def build_lexicon(
     for letter in range(table.shape[1]):
         inside = table[:, letter] >= 0
         np.maximum.at(ahead, nodes[inside, letter], floor[inside])
-    ahead[0] = 0.0
-    reach = np.full(size, -np.inf)
+    ahead[0], word[0] = 0.0, NOT_A_WORD
+    longer = np.full(size, unknown if config.lm_open else -np.inf)
     if config.lm_open:
         ahead[outside] = unknown
-        reach = unknown - ahead
     children = np.arange(1, 1 + len(parents))
-    np.maximum.at(reach, parents, ahead[children] - ahead[parents])
+    np.maximum.at(longer, parents, ahead[children])
     first = np.searchsorted(parents, np.arange(size + 1)) + 1
-    return (first, label, word, ahead, reach, outside)
+    return (first, label, word, ahead, longer, outside)

@@ -49,8 +49,8 @@ class Rules(NamedTuple):
     child: Ints  # (nodes + 1,) first child of each node of the lexicon
     letter: Ints  # (nodes,) label that leads to it
     word: Ints  # (nodes,) index of the complete word, UNKNOWN or NOT_A_WORD
-    ahead: Reals  # (nodes,) weighted log-probability of the best word that can be reached
-    reach: Reals  # (nodes,) the most that the next letter adds to the bonus
+    ahead: Reals  # (nodes,) bonus of the best word that can be reached, at the start of a sentence
+    longer: Reals  # (nodes,) the same of the best word that is longer, -inf where there is none
     outside: int  # node of unknown words, or -1
     hot_next: Ints  # (states, labels) next state of the hot words
     hot_gain: Reals  # (states, labels) what the label adds
@@ -70,7 +70,7 @@ class Tree(NamedTuple):
     hot: Ints  # state of the hot words
     bonus: Reals  # language model with look-ahead, words and hot words, weighted
     lm: Reals  # log-probability by the language model of complete tokens
-    word: Reals  # log-probability of the word that would be complete here
+    ahead: Reals  # the part of the bonus that is lent to the word under way
     finish: Reals  # what completing it adds to the bonus, -inf where there is none
     ceiling: Reals  # the most that a next label adds to the bonus
     free: Ints  # stack of unused nodes
@@ -155,11 +155,15 @@ def look_ahead(rules: Rules, tree: Tree, index: int) -> None:
     """Set what limits the growth of a new node, and the score of the word that it completes."""
     ceiling, here = 0.0, tree.lexicon[index]
     if rules.unit == WORDS:
-        ceiling, tree.finish[index] = rules.reach[here], NEVER
+        ahead, tree.finish[index] = rules.ahead[here], NEVER
         if rules.word[here] != NOT_A_WORD:
-            tree.word[index] = word_score(rules, tree, index, tree.state[len(tree.slot)])
-            tree.finish[index] = rules.alpha * tree.word[index] - rules.ahead[here] + rules.beta
-            ceiling = max(ceiling, tree.finish[index])
+            word = word_score(rules, tree, index, tree.state[len(tree.slot)])
+            bonus = rules.alpha * word + rules.beta
+            ahead = max(bonus, rules.longer[here])
+            tree.finish[index] = bonus - ahead
+        tree.bonus[index] += ahead - rules.ahead[here]
+        tree.ahead[index] = ahead
+        ceiling = max(rules.longer[here] - ahead, tree.finish[index])
     elif rules.unit == CHARACTERS:
         ceiling = max(rules.beta, 0.0) if rules.alpha >= 0 else math.inf
     tree.ceiling[index] = ceiling + rules.hot_most[tree.hot[index]]
@@ -178,7 +182,7 @@ def child_of(rules: Rules, tree: Tree, parent: int, label: int) -> int:
     tree.child[index], tree.sibling[index], tree.child[parent] = -1, tree.child[parent], index
     hot = tree.hot[parent]
     tree.hot[index], gain = rules.hot_next[hot, label], rules.hot_gain[hot, label]
-    lm, here, after = tree.lm[parent], tree.lexicon[parent], 0
+    lm, after = tree.lm[parent], 0
     if rules.unit == CHARACTERS:
         gain += character_gain(rules, tree, parent, label)
         lm += LN10 * score(rules.tables, tree.state[parent], rules.tokens[label], tree.state[index])
@@ -186,8 +190,8 @@ def child_of(rules: Rules, tree: Tree, parent: int, label: int) -> int:
         gain += tree.finish[parent]
         lm += word_score(rules, tree, parent, tree.state[index])
     elif rules.unit == WORDS:
-        after = next_in_lexicon(rules.child, rules.letter, rules.outside, here, label)
-        gain += rules.ahead[after] - rules.ahead[here]
+        after = next_in_lexicon(rules.child, rules.letter, rules.outside, tree.lexicon[parent], label)
+        gain += rules.ahead[after] - tree.ahead[parent]
         for column in range(STATE):
             tree.state[index, column] = tree.state[parent, column]
     tree.bonus[index], tree.lm[index], tree.lexicon[index] = tree.bonus[parent] + gain, lm, after

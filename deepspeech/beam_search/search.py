@@ -190,7 +190,8 @@ def extend(
         tree.hot,
         rules.hot_gain,
     )
-    child, letter, ahead, tidy, space = rules.child, rules.letter, rules.ahead, rules.tidy, rules.space
+    child, letter, ahead, lent = rules.child, rules.letter, rules.ahead, tree.ahead
+    tidy, space = rules.tidy, rules.space
     scores, items, merged = work.score, work.item, work.merged
     width, bound = len(nodes), NEVER
     if size == width:
@@ -212,7 +213,7 @@ def extend(
                 score += finish[index]
             elif rules.unit == WORDS:
                 after = next_in_lexicon(child, letter, rules.outside, here, label)
-                score += ahead[after] - ahead[here] if after >= 0 else NEVER
+                score += ahead[after] - lent[index] if after >= 0 else NEVER
             elif rules.unit == CHARACTERS:
                 score += character_gain(rules, tree, index, label)
             if score > bound:
@@ -251,10 +252,12 @@ def replace(rules: Rules, tree: Tree, beam: Beam, frame: Reals, work: Work, size
 
 
 @compiled
-def keep_best(tree: Tree, beam: Beam) -> None:
-    """Drop all prefixes but the first."""
-    for slot in range(1, beam.size[0]):
-        tree.slot[beam.node[slot]] = NOWHERE
-    for slot in range(1, beam.size[0]):
-        release(tree, beam.node[slot])
-    beam.size[0] = 1
+def keep_one(tree: Tree, beam: Beam, kept: int) -> None:
+    """Drop all prefixes but that in one slot."""
+    before = beam.node[: beam.size[0]].copy()
+    beam.size[0], beam.node[0], beam.total[0] = 1, beam.node[kept], beam.total[kept]
+    beam.blank[0], beam.label[0] = beam.blank[kept], beam.label[kept]
+    for index in before:
+        tree.slot[index] = 0 if index == beam.node[0] else NOWHERE
+    for index in before:
+        release(tree, index)

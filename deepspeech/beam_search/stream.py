@@ -31,7 +31,7 @@ from deepspeech.beam_search.prefix_tree import (
     plant,
     word_score,
 )
-from deepspeech.beam_search.search import Beam, advance, keep_best, log_add, new_beam
+from deepspeech.beam_search.search import Beam, advance, keep_one, log_add, new_beam
 from deepspeech.decoding.decoder import Hypothesis, Partial
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
@@ -109,9 +109,9 @@ class BeamStream:
         Labels are held back for half a second, because those after them may still move them.
         """
         if forced:
-            keep_best(self.tree, self.beam)
+            keep_one(self.tree, self.beam, self.best())
         nodes = self.beam.node[: self.beam.size[0]]
-        best = path(self.tree, int(self.beam.node[0]))
+        best = path(self.tree, int(nodes[self.best()]))
         count = shared(self.tree.parent, nodes, np.array(best, np.int64)) if best else 0
         ids = self.tree.label[best].tolist()
         offsets = self.align(ids)[:count] if count else []
@@ -129,7 +129,7 @@ class BeamStream:
 
     def partial(self) -> Partial:
         """The text so far."""
-        text = self.text + self.labels.decode(self.ids(0))
+        text = self.text + self.labels.decode(self.ids(self.best()))
         if self.space < 0:
             return Partial(self.text, text[len(self.text) :])
         committed = self.text.removesuffix(" ")
@@ -151,6 +151,11 @@ class BeamStream:
             values = (float(each[slot]) for each in (scores, acoustic, lm))
             hypotheses.append(Hypothesis(text, offsets[: len(text)], *values))
         return hypotheses
+
+    def best(self) -> int:
+        """The slot of the most probable prefix."""
+        size = self.beam.size[0]
+        return int(np.argmax(self.beam.total[:size] + self.tree.bonus[self.beam.node[:size]]))
 
     def ids(self, slot: int) -> list[int]:
         """The labels of a prefix after the committed text."""
@@ -199,15 +204,15 @@ def end(rules: Rules, tree: Tree, index: int) -> tuple[float, float, bool]:
     bonus, lm, is_cut = tree.bonus[index] + rules.hot_final[tree.hot[index]], tree.lm[index], False
     if rules.unit == NO_LM:
         return bonus, lm, is_cut
-    word, state, here = 0.0, tree.state[index], tree.lexicon[index]
+    word, state = 0.0, tree.state[index]
     scratch, after = tree.state[len(tree.slot)], tree.state[len(tree.slot) + 1]
     if tree.label[index] != rules.space and tree.label[index] != rules.blank:  # in a word
         bonus += rules.beta
         if rules.unit == WORDS:
-            is_cut = rules.word[here] == NOT_A_WORD
+            is_cut = rules.word[tree.lexicon[index]] == NOT_A_WORD
             word = word_score(rules, tree, index, scratch)
             state = scratch
-            bonus -= rules.ahead[here]
+            bonus -= tree.ahead[index]
     word += LN10 * score(rules.tables, state, np.uint32(rules.tables.sentence_end), after)
     return bonus + rules.alpha * word, lm + word, is_cut
 

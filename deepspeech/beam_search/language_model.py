@@ -12,7 +12,7 @@ from deepspeech import log
 from deepspeech.beam_search.compiled import compiled
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.beam_search.kenlm_format import Tables
-from deepspeech.beam_search.ngram import STATE, NGramModel, initial_state, score
+from deepspeech.beam_search.ngram import STATE, NGramModel, score
 from deepspeech.beam_search.prefix_tree import (
     CHARACTERS,
     LN10,
@@ -228,20 +228,18 @@ def make_rules(
         float(config.cutoff_prob),
         tables,
         tokens,
-        *build_lexicon(spellings, words, first_words(tables, words), config),
+        *build_lexicon(spellings, words, unigrams(tables, words), config),
         *(hot_words.states() if hot_words else hot_words_off),
     )
 
 
 @compiled
-def first_words(tables: Tables, words: Ints) -> Reals:
-    """Log-probabilities (words,) of words at the start of a sentence."""
-    state, after = np.empty(STATE, np.uint32), np.empty(STATE, np.uint32)
+def unigrams(tables: Tables, words: Ints) -> Reals:
+    """Log-probabilities (words,) of words whatever comes before."""
+    state, after = np.zeros(STATE, np.uint32), np.zeros(STATE, np.uint32)
     result = np.empty(len(words))
-    if len(words):
-        initial_state(tables, state)
-    for place, word in enumerate(words):
-        result[place] = LN10 * score(tables, state, np.uint32(word), after)
+    for place in range(len(words)):
+        result[place] = LN10 * score(tables, state, np.uint32(words[place]), after)
     return result
 
 

@@ -49,7 +49,7 @@ class Rules(NamedTuple):
     child: Ints  # (nodes + 1,) first child of each node of the lexicon
     letter: Ints  # (nodes,) label that leads to it
     word: Ints  # (nodes,) index of the complete word, UNKNOWN or NOT_A_WORD
-    ahead: Reals  # (nodes,) bonus of the best word that can be reached, at the start of a sentence
+    ahead: Reals  # (nodes,) bonus of the best word that can be reached, whatever comes before it
     longer: Reals  # (nodes,) the same of the best word that is longer, -inf where there is none
     outside: int  # node of unknown words, or -1
     hot_next: Ints  # (states, labels) next state of the hot words

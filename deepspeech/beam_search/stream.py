@@ -117,6 +117,7 @@ class BeamStream:
         offsets = self.align(ids)[:count] if count else []
         if not forced:
             count = int(np.searchsorted(offsets, self.frames - HELD_BACK, "right"))
+            count -= count > 0 and ids[count - 1] == self.space  # the text may end before it
         if count:
             make_root(self.tree, best[count - 1])
             self.text += self.labels.decode(ids[:count])
@@ -184,8 +185,9 @@ def whole_texts(rules: Rules, tree: Tree, beam: Beam) -> Reals:
     for slot in range(beam.size[0]):
         index, home = beam.node[slot], slot
         parent = tree.parent[index]
-        if rules.tidy and tree.label[index] == rules.space and parent >= 0 and tree.slot[parent] >= 0:
-            home = tree.slot[parent]
+        if rules.tidy and tree.label[index] == rules.space and parent >= 0:
+            index = parent
+            home = tree.slot[parent] if tree.slot[parent] >= 0 else slot
         result[1, home] = log_add(result[1, home], beam.total[slot])
         if home == slot:
             result[0, slot], result[2, slot], result[3, slot] = end(rules, tree, index)

@@ -116,8 +116,8 @@ WORDS_ORACLE, CHARACTERS_ORACLE = Oracle(WORDS_ARPA), Oracle(CHARACTERS_ARPA)
 
 @st.composite
 def outputs(draw):
-    """Log-probabilities (frames, labels) of up to five frames, flat or sharp."""
-    frames = draw(st.integers(1, 5))
+    """Log-probabilities (frames, labels) of up to six frames, flat or sharp."""
+    frames = draw(st.integers(1, 6))
     seed, sharpness = draw(st.integers(0, 2**32 - 1)), draw(st.sampled_from([0.3, 1.0, 4.0]))
     logits = torch.randn(frames, len(LABELS), generator=torch.Generator().manual_seed(seed)) * sharpness
     return logits.log_softmax(1)

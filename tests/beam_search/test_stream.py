@@ -38,10 +38,6 @@ def outputs(frames, seed, sharpness=3.0):
     return (logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))).astype(np.float32)
 
 
-def read(hypotheses):
-    return [(each.text, each.offsets) for each in hypotheses]
-
-
 @settings(max_examples=4)
 @given(st.integers(1, 260), st.lists(st.integers(1, 70), min_size=1, max_size=4), st.integers(0, 999))
 def test_chunks_change_nothing_and_what_is_committed_stays(decoder, frames, sizes, seed):
@@ -51,7 +47,7 @@ def test_chunks_change_nothing_and_what_is_committed_stays(decoder, frames, size
         assert partial.committed.startswith(committed)
         start, sizes, committed = start + sizes[0], [*sizes[1:], sizes[0]], partial.committed
     found = stream.finish()
-    assert read(found) == read(decoder.read(log_probs))
+    assert found == decoder.read(log_probs)
     assert found[0].text.startswith(committed)
     for each in found:
         assert len(each.text) == len(each.offsets)
@@ -84,3 +80,14 @@ def test_hypotheses_that_differ_in_silence_for_long_are_decided(decoder):
         assert stream.frames - stream.start < stream_module.HORIZON + stream_module.COMMIT
     assert partial.committed
     assert stream.finish()[0].text.startswith(partial.committed)
+
+
+def test_memory_does_not_grow_with_the_stream(decoder):
+    stream = decoder.stream()
+    for seed in range(40):
+        stream.advance(outputs(100, seed))
+        assert len(stream.recent) < stream_module.HORIZON + stream_module.COMMIT
+    unused = stream.tree.free[: stream.tree.left[0]].tolist()
+    assert len(stream.tree.free) <= 4096, "4000 frames make 20,000 nodes and more"
+    assert len(set(unused)) == len(unused), "no node is freed twice"
+    assert not set(unused) & set(stream.beam.node[: stream.beam.size[0]].tolist())

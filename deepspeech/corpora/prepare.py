@@ -45,10 +45,7 @@ class CorpusConfig(Options):
     target_dir: str = option("data/corpus_dataset/", "folder of archives, audio and transcripts")
     manifest_dir: str = option("data/", "folder of the manifests")
     archive: tuple[str, ...] = option(
-        (),
-        "extract these files instead of downloading archives",
-        flags=("--archive", "--tar-path"),
-        nargs="+",
+        (), "extract these instead of downloading", flags=("--archive", "--tar-path"), nargs="+"
     )
     labels_path: str | None = option(None, PATH_HELP, metavar="FILE")
     min_duration: float = option(1.0, "leave shorter utterances out of training, in seconds", NOT_NEGATIVE)
@@ -251,9 +248,9 @@ def _samples(recording: Recording, sample_rate: int) -> np.ndarray:
         with soundfile.SoundFile(recording.audio_path, **(RAW if recording.raw else {})) as file:
             rate = file.samplerate
             first = round((recording.start or 0) * rate)
-            last = file.frames if recording.end is None else round(recording.end * rate)
+            count = -1 if recording.end is None else round(recording.end * rate) - first
             file.seek(first)
-            samples = file.read(last - first, dtype="int16", always_2d=True)
+            samples = file.read(count, dtype="int16", always_2d=True)
     except (OSError, RuntimeError) as error:
         raise InputError(f"{recording.audio_path}: cannot be read: {error}") from None
     if len(samples) == 0:

@@ -58,11 +58,13 @@ def test_damaged_audio_raises_or_is_left_out(own_corpus, labels, workers):
     assert [len(batch.faults) for batch in batches] == [1, 0]
 
 
-def test_a_batch_may_be_empty(own_corpus, labels):
+@pytest.mark.parametrize("on_device", [True, False])
+def test_a_batch_may_be_empty(own_corpus, labels, on_device):
     dataset = dataset_of(own_corpus.train, labels)
     (own_corpus.folder / "train_0.wav").unlink()
-    (batch, *_) = AudioDataLoader(dataset, BucketingSampler([1, 2, 3, 4], 1, False), skip_faulty=True)
-    assert len(batch) == 0
+    sampler = BucketingSampler([1, 2, 3, 4], 1, False)
+    (batch, *_) = AudioDataLoader(dataset, sampler, skip_faulty=True, features_on_device=on_device)
+    assert len(batch) == len(batch.features) == len(batch.lengths) == 0
     assert len(batch.faults) == 1
     assert batch.to(torch.device("cpu")).features.numel() == 0
 

@@ -94,7 +94,8 @@ def test_a_folder_and_a_manifest(run, folder):
     assert list(read(lines)) == ["calls/a.wav", "calls/b.wav", "calls/sub/a.wav"]
 
 
-def test_bad_files_are_reported_and_the_others_transcribed(run, folder):
+def test_bad_files_are_reported_and_the_others_transcribed(run, folder, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["transcribe.py"])
     (folder / "bad.wav").write_bytes(b"no audio at all" * 99)
     broken = folder / "broken.flac"
     soundfile.write(broken, np.random.default_rng(0).normal(0, 0.1, 32000), 16000)

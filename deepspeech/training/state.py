@@ -142,18 +142,13 @@ class ResumeState:
             rows = values["history"]
             if not all(isinstance(value, int | float) for row in rows for value in row.values()):
                 raise TypeError("its history has non-numeric values")
-            return cls(
-                progress=Progress(**values["progress"]),
-                plan=values["plan"],
-                best_wer=float(values["best_wer"]),
-                history=[EpochRow(**row) for row in rows],
-                optimizer=values["optimizer"],
-                scaler=values["scaler"],
-                new_layers=[str(each) for each in values.get("new_layers", [])],
-                random=list(values["random"]),
-                run=str(values.get("run", "")),
-                source=source,
-            )
+            typed = {
+                "progress": Progress(**values["progress"]),
+                "best_wer": float(values["best_wer"]),
+                "history": [EpochRow(**row) for row in rows],
+                "new_layers": [str(each) for each in values.get("new_layers", [])],
+            }
+            return cls(**values | typed, source=source)
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
             raise InputError(

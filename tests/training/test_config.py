@@ -44,8 +44,8 @@ def test_samples_and_bins_follow_from_rate(rate, bins, window, stride):
         (ModelConfig, {"hidden_layers": 0}, "--hidden-layers 0"),
         (ModelConfig, {"hidden_size": "wide"}, "--hidden-size wide"),
         (FeatureConfig, {"window": "kaiser"}, "must be one of hamming"),
-        (FeatureConfig, {"window_stride": 1e-6}, "too short at 16000 Hz"),
-        (FeatureConfig, {"sample_rate": 10}, "too short at 10 Hz"),
+        (FeatureConfig, {"window_stride": 1e-6}, "shorter than a sample at 16000 Hz"),
+        (FeatureConfig, {"sample_rate": 10}, "shorter than a sample at 10 Hz"),
     ],
 )
 def test_wrong_values_are_named_with_their_flag(group, options, words):

@@ -28,12 +28,8 @@ from deepspeech.errors import InputError
 from deepspeech.labels import Labels, UnknownCharacters
 
 SPACE = "|"  # how a character language model writes the space between words
-NO_TABLES = Tables(
-    1,
-    0,
-    0,
-    *(np.zeros(1, kind) for kind in (np.uint32, np.float32, np.int64, np.uint64)),  # type: ignore[arg-type]
-)  # of no model
+NOTHING = (np.zeros(1, kind) for kind in (np.uint32, np.float32, np.int64, np.uint64))
+NO_TABLES = Tables(1, 0, 0, *NOTHING)  # type: ignore[arg-type]  # their types differ
 State = tuple[str, ...]  # what is complete of hot phrases under way
 UNITS = {"word": WORDS, "character": CHARACTERS}
 
@@ -67,6 +63,7 @@ class LanguageModel:
         else:
             self.tokens = [SPACE if label == " " else label for label in labels]
             _check_characters(path, self.model.words(), self.tokens, labels)
+        self.indices = np.array([self.model.index(token) for token in self.tokens or self.spellings])
 
 
 def spell(path: str | Path, words: Iterable[str], labels: Labels) -> dict[str, list[int]]:
@@ -202,18 +199,16 @@ def make_rules(
     labels: Labels, config: DecoderConfig, language_model: LanguageModel | None, hot_words: HotWords | None
 ) -> Rules:
     """All settings of the search, for its compiled functions."""
-    unit, tables, tokens = NO_LM, NO_TABLES, np.zeros(0, np.uint32)
-    words, spellings = np.zeros(0, np.int64), []
+    unit, tables, indices = NO_LM, NO_TABLES, np.zeros(0, np.int64)
     if language_model:
         unit, tables = UNITS[language_model.unit], language_model.model.tables
-        tokens = np.array(list(map(language_model.model.index, language_model.tokens)), np.uint32)
-    if language_model and unit == WORDS:
-        spellings = list(language_model.spellings.values())
-        words = np.array(list(map(language_model.model.index, language_model.spellings)), np.int64)
-        if hot_words:
-            known = set(map(tuple, spellings))
-            more = [ids for ids in map(labels.encode, hot_words.words) if tuple(ids) not in known]
-            spellings, words = spellings + more, np.append(words, [UNKNOWN] * len(more))
+        indices = language_model.indices
+    words, spellings = indices[:0], list(language_model.spellings.values()) if language_model else []
+    if unit == WORDS:
+        known = set(map(tuple, spellings)) if hot_words else set()
+        more = [labels.encode(word) for word in hot_words.words] if hot_words else []
+        more = [spelling for spelling in more if tuple(spelling) not in known]
+        words, spellings = np.append(indices, [UNKNOWN] * len(more)).astype(np.int64), spellings + more
     none = np.zeros((1, len(labels)))
     hot_words_off = none.astype(np.int64), none, none[0, :1], none[0, :1]
     return Rules(
@@ -227,7 +222,7 @@ def make_rules(
         config.cutoff_top_n,
         float(config.cutoff_prob),
         tables,
-        tokens,
+        indices.astype(np.uint32),
         *build_lexicon(spellings, words, unigrams(tables, words), config),
         *(hot_words.states() if hot_words else hot_words_off),
     )

@@ -45,12 +45,12 @@ class Rules(NamedTuple):
     top_n: int
     top_prob: float
     tables: Tables
-    tokens: NDArray[np.uint32]  # (labels,) index of each label in a character model
+    tokens: NDArray[np.uint32]  # of a character model: (labels,) their indices
     child: Ints  # (nodes + 1,) first child of each node of the lexicon
     letter: Ints  # (nodes,) label that leads to it
     word: Ints  # (nodes,) index of the complete word, UNKNOWN or NOT_A_WORD
     ahead: Reals  # (nodes,) bonus of the best word that can be reached, whatever comes before it
-    longer: Reals  # (nodes,) the same of the best word that is longer, -inf where there is none
+    longer: Reals  # (nodes,) the same of the best word that is longer, -inf without one
     outside: int  # node of unknown words, or -1
     hot_next: Ints  # (states, labels) next state of the hot words
     hot_gain: Reals  # (states, labels) what the label adds
@@ -71,7 +71,7 @@ class Tree(NamedTuple):
     bonus: Reals  # language model with look-ahead, words and hot words, weighted
     lm: Reals  # log-probability by the language model of complete tokens
     ahead: Reals  # the part of the bonus that is lent to the word under way
-    finish: Reals  # what completing it adds to the bonus, -inf where there is none
+    finish: Reals  # what completing it adds to the bonus, -inf without one
     ceiling: Reals  # the most that a next label adds to the bonus
     free: Ints  # stack of unused nodes
     left: Ints  # (1,) its height

@@ -86,8 +86,8 @@ class BeamStream:
             raise InputError("beam search: the network's log-probabilities have NaN; train it again")
         while len(log_probs):
             chunk = log_probs[: self.due - self.frames]
-            self._search(chunk)
             self.recent = np.concatenate([self.recent, chunk])
+            self._search(chunk)
             self.frames += len(chunk)
             log_probs = log_probs[len(chunk) :]
             if self.frames == self.due:

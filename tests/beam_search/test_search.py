@@ -10,8 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepspeech.beam_search import ngram
 from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
 from deepspeech.beam_search.config import DecoderConfig
+from deepspeech.beam_search.ngram import NGramModel
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
 from tests.beam_search.test_beam_decoder import (  # noqa: F401 (fixtures)
@@ -174,6 +176,17 @@ def test_a_frame_that_no_text_can_have_is_left_out(words_path):  # noqa: F811
     for config in (DecoderConfig(decoder="beam"), DecoderConfig(decoder="beam", lm_path=words_path)):
         decoder = BeamCTCDecoder(LABELS, config)
         assert decoder.read(log_probs)[0].score == decoder.read(np.delete(log_probs, 4, axis=0))[0].score
+
+
+def test_a_model_that_shrinks_while_it_is_in_use(words_path, tmp_path, monkeypatch):  # noqa: F811
+    path = tmp_path / "lm.bin"
+    NGramModel.open(words_path).write_binary(path)
+    monkeypatch.setattr(ngram, "MAPPED_FROM", 0)
+    stream = BeamCTCDecoder(LABELS, DecoderConfig(decoder="beam", lm_path=str(path))).stream()
+    stream.advance(outputs(9, 0, 1.0))
+    path.write_bytes(b"")
+    with pytest.raises(InputError, match=r"lm.bin: shrank from [0-9]+ to 0 bytes"):
+        stream.advance(outputs(9, 1, 1.0))
 
 
 ENGLISH = Labels(["_", "'", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", " "])

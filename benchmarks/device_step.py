@@ -3,15 +3,14 @@
 A step takes a batch of waveforms from pinned memory: features on the device, forward pass, CTC,
 backward pass, clipping, SGD. It is compared, in the same run, with
 
-- bare: forward and backward of the recurrent layers alone, torch's own, in the row's format, on
-  full batches; nobody can be faster than that without another recurrent kernel;
-- packed: the same network in float32 with recurrent layers on packed sequences, as
-  deepspeech.pytorch has them, and features from the host; these lie ready, as if worker
-  processes had made them in time.
+- bare: forward and backward pass of torch's own recurrent layers alone, in the row's format, on
+  full batches: a lower bound without another recurrent kernel;
+- packed: the same network in float32 with recurrent layers on packed sequences, as in
+  deepspeech.pytorch, and features from the host, computed beforehand as if by worker processes.
 
 Columns in milliseconds: step; features, conv, recurrent, CTC with the output layer, optimiser, each
-with its backward pass; wait, what a step in a row of steps takes beyond its parts without features,
-which are computed during the step before; bare. On a CPU all this runs too, for a look at it.
+with its backward pass; wait, the time of a step in a row of steps beyond its parts except features,
+which are computed during the previous step; bare. It also runs on a CPU, to try the script.
 """
 
 from __future__ import annotations
@@ -110,7 +109,7 @@ class Stopwatch:
         self.marks: list[tuple[str, torch.cuda.Event | float]] = []
 
     def mark(self, name: str) -> None:
-        """What began at the mark before is called `name`, and ends here."""
+        """Count the time since the previous mark as `name`."""
         now: torch.cuda.Event | float = time.perf_counter()
         if self.device.type == "cuda":
             now = torch.cuda.Event(enable_timing=True)
@@ -132,7 +131,7 @@ def synchronize(device: torch.device) -> None:
 
 
 def fastest(run: Callable[[], object], device: torch.device, repeats: int) -> float:
-    """Seconds of the fastest of some runs, after one to warm up."""
+    """Seconds of the fastest of several runs, after a warm-up."""
     run()
     times = []
     for _ in range(repeats):
@@ -145,7 +144,7 @@ def fastest(run: Callable[[], object], device: torch.device, repeats: int) -> fl
 
 
 def use_tf32(case: Case) -> None:
-    """Let float32 products round their inputs to ten bits, or not."""
+    """Choose whether float32 products round their inputs to ten bits."""
     precision = "ieee" if case.precision == "fp32" else "tf32"
     for backend in (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn):
         backend.fp32_precision = precision
@@ -164,7 +163,7 @@ def make_step(case: Case, device: torch.device) -> TrainStep:
 
 
 def make_batch(case: Case, device: torch.device) -> WaveformBatch:
-    """Waveforms of like length, as the bucketing sampler puts together: within 15 %."""
+    """Waveforms of similar length, as in the bucketing sampler's batches: within 15 %."""
     samples = 16000 * case.seconds
     lengths = torch.linspace(0.85 * samples, samples, case.batch).long()
     waveforms = 0.1 * torch.randn(case.batch, samples)
@@ -181,7 +180,7 @@ def make_batch(case: Case, device: torch.device) -> WaveformBatch:
 
 
 def host_features(batch: WaveformBatch, device: torch.device) -> Batch:
-    """What worker processes would have made of the waveforms, one after the other."""
+    """The batch as worker processes would have prepared it, one waveform after the other."""
     spectrogram = Spectrogram()
     rows = [
         spectrogram(row[None, :length])[0][0]
@@ -255,7 +254,7 @@ def make_bare(case: Case, inputs: int, device: torch.device) -> Callable[[], Non
 
 
 def packed_seconds(case: Case, batch: Batch, device: torch.device, repeats: int, steps: int) -> float:
-    """Seconds of a step of the reference."""
+    """Seconds of the reference's step."""
     reference = replace(case, precision="fp32", channels_last=False, compiled=False)
     use_tf32(reference)
     step = make_step(reference, device)
@@ -270,7 +269,7 @@ def packed_seconds(case: Case, batch: Batch, device: torch.device, repeats: int,
 
 
 def measure(case: Case, device: torch.device, repeats: int, steps: int) -> bool:
-    """Print the row of a case; returns whether it passes its bars."""
+    """Print the row of a case; returns whether it meets its bars."""
     batch = make_batch(case, device)
     packed = packed_seconds(case, batch, device, repeats, steps)
     use_tf32(case)

@@ -1,17 +1,17 @@
 #!/usr/bin/env python3
 """Time a training step of this project's network against the same network on packed sequences.
 
-Both networks have the same weights and do the same step: forward pass, CTC loss, backward pass,
-clipping, SGD. They differ in the recurrent layers only: ours run dense, the reference's hand torch
+Both networks have the same weights and run the same step: forward pass, CTC loss, backward pass,
+clipping, SGD. They differ in the recurrent layers only: ours are dense, the reference's pass torch
 a packed sequence, as deepspeech.pytorch does. Their steps alternate, and the fastest of each counts.
 
     python benchmarks/train_step.py [--threads 2] [--repeats 4] [--check]
     python benchmarks/train_step.py --device cuda [--variants] [--check]   (see device_step.py)
 
 Columns: seconds of a step with packed sequences in float32 and in the precision of the row;
-seconds of ours; how many times faster ours is than each; and the arithmetic of our step as a
-share of the fastest product of two 2048 x 2048 matrices in the format of the row (mixed: bf16).
-`--check` exits with 1 where a bar is missed.
+seconds of ours; the speed-up over each; and the arithmetic rate of our step as a share of the
+fastest product of two 2048 x 2048 matrices in the format of the row (mixed: bf16).
+`--check` exits with 1 if a bar is missed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from deepspeech.model.rnn import RecurrentLayer
 
 @dataclass(frozen=True)
 class Case:
-    """A network and a batch, and what is expected of them."""
+    """A network, a batch, and their bars."""
 
     rnn_type: str
     hidden_layers: int
@@ -75,7 +75,7 @@ def make_model(case: Case, packed: bool) -> DeepSpeech:
 
 
 def make_batch(case: Case) -> Batch:
-    """Utterances of like length, as the bucketing sampler puts together: within 15 %."""
+    """Utterances of similar length, as in the bucketing sampler's batches: within 15 %."""
     frames = 100 * case.seconds + 1
     lengths = torch.linspace(0.85 * frames, frames, case.batch).long()
     characters = 12 * case.seconds
@@ -106,7 +106,7 @@ def make_step(case: Case, packed: bool, dtype: torch.dtype) -> Callable[[], None
 
 
 def arithmetic(case: Case) -> float:
-    """Floating-point operations of the matrix products in a step, forward and backward."""
+    """Floating-point operations of a step's matrix products, forward and backward."""
     model, frames = make_model(case, packed=False), 50 * case.seconds + 1
     convolutions = [model.conv.seq_module[0], model.conv.seq_module[3]]
     first, second = (
@@ -125,13 +125,13 @@ def seconds(function: Callable[[], None]) -> float:
 
 
 def peak(dtype: torch.dtype) -> float:
-    """Operations per second of the best of some matrix products."""
+    """Operations per second of the fastest of several matrix products."""
     matrix = torch.randn(2048, 2048).to(dtype)
     return 2 * 2048**3 / min(seconds(lambda: matrix @ matrix) for _ in range(8))
 
 
 def measure(case: Case, repeats: int) -> tuple[str, bool]:
-    """The row of a case, and whether it passes its bars."""
+    """The row of a case, and whether it meets its bars."""
     dtype = number_format("auto" if case.precision == "mixed" else "fp32", torch.device("cpu"))
     variants = {"packed fp32": (True, torch.float32), "packed": (True, dtype), "ours": (False, dtype)}
     if dtype == torch.float32:
@@ -163,11 +163,11 @@ def main() -> int:
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=4)
-    parser.add_argument("--check", action="store_true", help="exit with 1 where a bar is missed")
+    parser.add_argument("--check", action="store_true", help="exit with 1 if a bar is missed")
     parser.add_argument("--only", default="", help="cases whose name contains this")
-    parser.add_argument("--device", help="cuda: whole steps on a GPU, part by part (cpu to try it)")
+    parser.add_argument("--device", help="cuda: whole steps on a GPU, part by part (cpu to try the script)")
     parser.add_argument("--tiny", action="store_true", help="with --device: small networks, one step")
-    parser.add_argument("--variants", action="store_true", help="with --device: ways to compute one network")
+    parser.add_argument("--variants", action="store_true", help="with --device: variants of one network")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     keep_freed_memory()

@@ -82,7 +82,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
 
 
 def autocast_format(device: torch.device) -> torch.dtype:
-    """The format that autocast asks for; float32 where there is none or the CPU lacks bfloat16."""
+    """The format of the autocast in force; float32 without one, or on a CPU without native bfloat16."""
     if not torch.is_autocast_enabled(device.type) or (device.type == "cpu" and not computes_bf16(device)):
         return torch.float32
     return torch.get_autocast_dtype(device.type)

@@ -11,12 +11,12 @@ LENGTHS = st.lists(st.integers(1, 12), min_size=1, max_size=5)
 
 
 def normalized(masked, inputs, valid):
-    """The valid frames of a padded (frames, batch, channels) batch, normalised."""
+    """The normalised valid frames of a padded (frames, batch, channels) batch."""
     return masked(inputs * valid[:, :, None], valid.sum(), channel=2)[valid]
 
 
 def masked_and_plain(lengths, size, channels=5):
-    """A masked norm, torch's with the same weights, and a padded batch with what of it is valid."""
+    """A masked norm, torch's with the same weights, the valid frames and the values of a padded batch."""
     torch.manual_seed(len(lengths) + size)
     masked, plain = MaskedBatchNorm(channels), nn.BatchNorm1d(channels)
     with torch.no_grad():
@@ -48,7 +48,7 @@ def test_statistics_are_those_of_valid_frames(lengths, padding):
         assert torch.allclose(masked.state_dict()[name].float(), buffer.float(), atol=1e-5, rtol=1e-5), name
 
 
-def test_in_eval_mode_running_statistics_rule():
+def test_eval_mode_uses_running_statistics():
     masked, plain, valid, inputs = masked_and_plain(torch.tensor([4, 2]), 4)
     for norm in (masked, plain):
         norm.running_mean.fill_(0.3)
@@ -59,7 +59,7 @@ def test_in_eval_mode_running_statistics_rule():
     assert masked.num_batches_tracked == 0
 
 
-def test_images_are_normalised_like_batch_norm_2d():
+def test_images_are_normalised_as_by_batch_norm_2d():
     torch.manual_seed(0)
     masked, plain, inputs = MaskedBatchNorm(3), nn.BatchNorm2d(3), torch.randn(2, 3, 4, 6) + 2
     outputs = masked(inputs, torch.tensor(2 * 4 * 6), channel=1)
@@ -67,14 +67,14 @@ def test_images_are_normalised_like_batch_norm_2d():
     assert torch.allclose(masked.running_var, plain.running_var, atol=1e-5)
 
 
-def test_one_valid_frame_gives_numbers():
+def test_one_valid_frame_gives_finite_values():
     masked, valid = MaskedBatchNorm(2), torch.tensor([[True, False]]).T
     assert torch.isfinite(normalized(masked, torch.randn(2, 1, 2), valid)).all()
     assert torch.isfinite(masked.running_var).all()
 
 
-def test_a_common_offset_does_not_spoil_the_variance():
-    """Means far from zero are where a sum of squares loses its digits."""
+def test_a_common_offset_does_not_degrade_the_variance():
+    """With a mean far from zero a sum of squares cancels."""
     masked, plain, valid, inputs = masked_and_plain(torch.tensor([50, 20, 35]), 50)
     inputs += 30
     outputs = normalized(masked, inputs, valid)

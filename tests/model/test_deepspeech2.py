@@ -1,4 +1,4 @@
-"""The network: names, shapes, and that an utterance never depends on its company."""
+"""The network: names, shapes, and results that do not depend on the rest of the batch."""
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ CELLS = ["lstm", "gru", "rnn"]
 
 
 def features_of(lengths, seed=0, bins=161):
-    """Random features as the spectrogram makes them: zero beyond each end."""
+    """Random features, zero beyond each end as those of a spectrogram."""
     torch.manual_seed(seed)
     features = torch.randn(len(lengths), bins, max(lengths))
     for row, length in zip(features, lengths, strict=True):
@@ -53,7 +53,7 @@ def test_gradients_do_not_depend_on_padding(labels, cell, bidirectional):
         assert torch.allclose(one.float() / scale, other.float() / scale, atol=1e-4)
 
 
-def test_training_statistics_do_not_see_padding(labels):
+def test_training_statistics_exclude_padding(labels):
     lengths = torch.tensor([60, 20])
     running = []
     for padding in (0, 100):
@@ -77,13 +77,13 @@ def test_results_are_log_probabilities_for_every_second_frame(labels, bidirectio
 
 
 @pytest.mark.parametrize("rate", [8000, 16000, 22050])
-def test_any_sample_rate_makes_a_network(labels, rate):
+def test_there_is_a_network_for_any_sample_rate(labels, rate):
     config = FeatureConfig(sample_rate=rate)
     log_probs, _ = tiny_model(labels, features=config)(torch.randn(1, config.bins, 20), torch.tensor([20]))
     assert log_probs.shape == (1, 10, 29)
 
 
-def test_states_are_named_as_in_deepspeech_pytorch(labels):
+def test_state_dict_names_are_those_of_deepspeech_pytorch(labels):
     names = set(tiny_model(labels, bidirectional=False).state_dict())
     norm = {"weight", "bias", "running_mean", "running_var", "num_batches_tracked"}
     recurrent = {"weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"}
@@ -101,7 +101,7 @@ def test_states_are_named_as_in_deepspeech_pytorch(labels):
     assert names - both == {"lookahead.0.conv.weight"}
 
 
-def test_forward_models_see_the_lookahead_and_no_further(labels):
+def test_unidirectional_models_see_the_lookahead_and_no_further(labels):
     """The convolutions reach 5 frames ahead at their own rates, the lookahead its context."""
     model = tiny_model(labels, bidirectional=False, hidden_layers=1, lookahead_context=5)
     features = features_of([120])
@@ -116,7 +116,7 @@ def test_forward_models_see_the_lookahead_and_no_further(labels):
     assert difference[-1] > 1e-3
 
 
-def test_lookahead_is_a_sum_over_coming_frames():
+def test_lookahead_is_a_weighted_sum_over_the_frames_ahead():
     torch.manual_seed(0)
     lookahead, inputs = Lookahead(3, 4), torch.rand(7, 2, 3)
     weights = lookahead.conv.weight[:, 0]  # (size, context)
@@ -130,7 +130,7 @@ def test_lookahead_is_a_sum_over_coming_frames():
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_bf16_autocast_is_near_float32(labels, cell):
+def test_bf16_autocast_is_close_to_float32(labels, cell):
     model = tiny_model(labels, rnn_type=cell)
     features, lengths = features_of([80, 40]), torch.tensor([80, 40])
     with torch.inference_mode():

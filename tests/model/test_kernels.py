@@ -53,7 +53,7 @@ def test_every_variant_equals_utterances_alone(variant, cell, bidirectional, len
 
 @pytest.mark.parametrize("cell", LAYERS)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_state_carries_on_where_it_was_taken(variant, cell):
+def test_a_carried_state_continues_the_sequence(variant, cell):
     torch.manual_seed(0)
     layer = RecurrentLayer(cell, 6, 5, bidirectional=False, batch_norm=False)
     inputs, weights = torch.randn(9, 3, 6), layer.weights()
@@ -73,7 +73,7 @@ def test_a_state_carries_on_where_it_was_taken(variant, cell):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("cell", LAYERS)
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_on_a_gpu_as_on_a_cpu(variant, cell, dtype):
+def test_gpu_equals_cpu(variant, cell, dtype):
     torch.manual_seed(0)
     layer = RecurrentLayer(cell, 24, 16, True, batch_norm=True)
     lengths = torch.tensor([40, 7, 23])

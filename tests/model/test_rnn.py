@@ -16,7 +16,7 @@ LENGTHS = st.lists(st.integers(1, 12), min_size=1, max_size=5)
 
 
 def packed(layer, inputs, lengths):
-    """What torch computes with packed sequences and its own parameters, both directions summed."""
+    """The result of torch's own layer on a packed sequence, both directions summed."""
     sequence = nn.utils.rnn.pack_padded_sequence(inputs, lengths, enforce_sorted=False)
     outputs, _ = nn.utils.rnn.pad_packed_sequence(layer.rnn(sequence)[0], total_length=len(inputs))
     return outputs.unflatten(2, (-1, layer.rnn.hidden_size)).sum(2)
@@ -48,7 +48,7 @@ def test_equal_to_packed_sequences_forward_and_backward(cell, bidirectional, len
 
 @pytest.mark.parametrize("cell", CELLS)
 @given(lengths=LENGTHS)
-def test_nothing_beyond_the_end_matters_and_zeros_come_out(cell, lengths):
+def test_padding_does_not_matter_and_is_zero_in_the_output(cell, lengths):
     torch.manual_seed(0)
     layer = RecurrentLayer(cell, 4, 3, True, batch_norm=False)
     lengths = torch.tensor(lengths)
@@ -64,7 +64,7 @@ def test_nothing_beyond_the_end_matters_and_zeros_come_out(cell, lengths):
 
 @pytest.mark.parametrize("cell", ["gru", "rnn"])
 @pytest.mark.parametrize("bidirectional", [True, False])
-def test_without_gradients_changed_weights_count_at_once(cell, bidirectional):
+def test_inference_uses_changed_weights_at_once(cell, bidirectional):
     torch.manual_seed(0)
     layer = RecurrentLayer(cell, 4, 3, bidirectional, batch_norm=False)
     inputs, frames = torch.randn(5, 1, 4), Frames(torch.tensor([5]), 5)
@@ -89,8 +89,8 @@ def test_without_gradients_changed_weights_count_at_once(cell, bidirectional):
 
 
 @pytest.mark.parametrize("optimizer", [torch.optim.AdamW, torch.optim.SGD])
-def test_without_gradients_the_steps_of_fused_optimizers_count_at_once(optimizer):
-    """They change weights unnoticed by torch's version counters."""
+def test_inference_uses_the_weights_of_fused_optimizers_at_once(optimizer):
+    """They change weights without raising torch's version counters."""
     torch.manual_seed(0)
     layer = RecurrentLayer("gru", 4, 3, False, batch_norm=False)
     optimizer = optimizer(layer.parameters(), lr=0.1, fused=True)
@@ -103,14 +103,14 @@ def test_without_gradients_the_steps_of_fused_optimizers_count_at_once(optimizer
         assert torch.allclose(quick, layer.train()(inputs, frames)[0], atol=1e-6)
 
 
-def test_weights_made_in_inference_mode_run():
+def test_weights_created_in_inference_mode_run():
     with torch.inference_mode():
         layer = RecurrentLayer("gru", 4, 3, False, batch_norm=False)
         outputs, _ = layer(torch.randn(5, 1, 4), Frames(torch.tensor([5]), 5))
     assert outputs.shape == (5, 1, 3)
 
 
-def test_float64_is_not_needed_for_long_sequences():
+def test_long_sequences_are_exact_in_float32():
     torch.manual_seed(0)
     layer = RecurrentLayer("lstm", 8, 8, True, batch_norm=False)
     lengths = torch.tensor([600, 1, 300])

@@ -86,13 +86,21 @@ def collate(samples: Sequence[Sample | InputError]) -> Batch:
     return Batch(features=_padded(features), **_common(samples, features))
 
 
-def collate_waveforms(samples: Sequence[WaveformSample | InputError]) -> WaveformBatch:
-    """Pad samples into a batch; utterances that cannot be read go to its `faults`."""
+def collate_waveforms(samples: Sequence[WaveformSample | InputError], stride: int) -> WaveformBatch:
+    """Pad samples into a batch, to a multiple of 16 frames; unreadable utterances go to its `faults`.
+
+    cuFFT plans the transform of every new shape, as oneDNN compiles a kernel.
+
+    Args:
+        samples: At one sample rate.
+        stride: Samples from one frame to the next.
+    """
     good = [each for each in samples if isinstance(each, WaveformSample)]
     waveforms = [each.waveform for each in good]
     drawn = [each.warp_and_masks for each in good if each.warp_and_masks is not None]
     masks = torch.stack(drawn) if drawn else None
-    return WaveformBatch(waveforms=_padded(waveforms), warp_and_masks=masks, **_common(samples, waveforms))
+    padded = _padded(waveforms, unit=stride)
+    return WaveformBatch(waveforms=padded, warp_and_masks=masks, **_common(samples, waveforms))
 
 
 def _common(
@@ -110,10 +118,11 @@ def _common(
     }
 
 
-def _padded(rows: Sequence[Tensor]) -> Tensor:
+def _padded(rows: Sequence[Tensor], unit: int = 1) -> Tensor:
     """Rows (..., length) as one tensor (rows, ..., padded length), zero beyond each end."""
     shape = rows[0].shape[:-1] if rows else ()
-    padded = torch.zeros(len(rows), *shape, padded_length(max((row.shape[-1] for row in rows), default=0)))
+    longest = max((row.shape[-1] for row in rows), default=0)
+    padded = torch.zeros(len(rows), *shape, padded_length(longest, unit))
     for place, row in zip(padded, rows, strict=True):
         place[..., : row.shape[-1]] = row
     return padded
@@ -122,9 +131,9 @@ def _padded(rows: Sequence[Tensor]) -> Tensor:
 # oneDNN compiles and keeps a kernel for every new shape, so batches are padded to one of few lengths.
 
 
-def padded_length(longest: int) -> int:
-    """The next multiple of 16: for training, where padding costs time and utterances last seconds."""
-    return -(-longest // 16) * 16
+def padded_length(longest: int, unit: int = 1) -> int:
+    """The next multiple of 16 units: for training, where padding costs time and utterances last seconds."""
+    return -(-longest // (16 * unit)) * 16 * unit
 
 
 def padded_samples(longest: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -85,7 +86,10 @@ class AudioDataLoader:
         policy = dataset.augment.policy if dataset.augment else None
         self.features = DeviceFeatures(dataset.spectrogram.config, policy).to(self.device)
         read: Callable[[int], Any] = dataset.waveform if features_on_device else dataset.__getitem__
-        merge: Callable[[Any], Batch | WaveformBatch] = collate_waveforms if features_on_device else collate
+        merge: Callable[[Any], Batch | WaveformBatch] = collate
+        if features_on_device:
+            stride = dataset.spectrogram.config.stride_samples
+            merge = functools.partial(collate_waveforms, stride=stride)
         self._loader = DataLoader(
             ValueOrFault(read),
             batch_sampler=sampler,
@@ -164,8 +168,7 @@ def ahead(batches: Iterable[Any], prepare: Callable[[Any], Batch], device: torch
     if device.type != "cuda":
         yield from map(prepare, batches)
         return
-    side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # untyped in torch
-    waiting = None
+    side, waiting = _side_stream(device), None
     for batch in batches:
         with torch.cuda.stream(side):
             coming = prepare(batch), side.record_event()
@@ -174,6 +177,12 @@ def ahead(batches: Iterable[Any], prepare: Callable[[Any], Batch], device: torch
         waiting = coming
     if waiting:
         yield _hand_over(*waiting, device)
+
+
+@functools.cache
+def _side_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for the whole run: the allocator keeps the freed memory of every stream for that stream alone."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # untyped in torch
 
 
 def _hand_over(batch: Batch, ready: torch.cuda.Event, device: torch.device) -> Batch:

@@ -115,7 +115,7 @@ class Trial:
         common: dict[str, Any] = {"index": 0, "target": target, "duration": self.seconds}
         if self.features_on_device:
             wave = WaveformSample(waveform=torch.randn(samples), **common)
-            batch: Batch = self.features(collate_waveforms([wave] * utterances))
+            batch: Batch = self.features(collate_waveforms([wave] * utterances, features.stride_samples))
             return batch
         noise = torch.randn(features.bins, features.frames.count(samples))
         return collate([Sample(features=noise, **common)] * utterances)

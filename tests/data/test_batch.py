@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepspeech.data.batch import collate, padded_length, padded_samples
+from deepspeech.data.batch import WaveformSample, collate, collate_waveforms, padded_length, padded_samples
 from deepspeech.data.corpus import load_corpus
 from deepspeech.data.dataset import SpectrogramDataset
 
@@ -45,3 +45,17 @@ def test_padded_samples_are_at_most_an_eighth_more(longest):
 
 def test_padded_samples_have_eight_lengths_per_octave():
     assert len({padded_samples(longest) for longest in range(2**16 + 1, 2**17 + 1)}) == 8
+
+
+def test_waveforms_are_padded_to_few_lengths_of_whole_frames():
+    """A GPU plans the transform of every new shape: 120 lengths, within two seconds, need 13 plans."""
+    waveforms = [torch.ones(32000 + 267 * index) for index in range(120)]
+    shapes = set()
+    for index, waveform in enumerate(waveforms):
+        target = torch.tensor([1])
+        sample = WaveformSample(index=index, waveform=waveform, target=target, duration=1.0)
+        batch = collate_waveforms([sample], stride=160)
+        assert batch.waveforms.sum() == batch.lengths[0] == len(waveform)
+        shapes.add(batch.waveforms.shape[1])
+    assert len(shapes) == 13
+    assert all(samples % (16 * 160) == 0 for samples in shapes)

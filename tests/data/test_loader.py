@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from deepspeech.audio.augment import Augmentation, AugmentConfig
+from deepspeech.audio.features import FeatureConfig
 from deepspeech.checkpoint.format import load_checkpoint
+from deepspeech.data.batch import collate_waveforms
 from deepspeech.data.corpus import load_corpus
 from deepspeech.data.dataset import SpectrogramDataset
-from deepspeech.data.loader import AudioDataLoader
+from deepspeech.data.loader import AudioDataLoader, DeviceFeatures, ahead
 from deepspeech.data.sampler import BucketingSampler
 from deepspeech.errors import InputError
 from deepspeech.training.config import TrainingConfig
@@ -67,6 +70,53 @@ def test_a_batch_may_be_empty(own_corpus, labels, on_device):
     assert len(batch) == len(batch.features) == len(batch.lengths) == 0
     assert len(batch.faults) == 1
     assert batch.to(torch.device("cpu")).features.numel() == 0
+
+
+def test_an_empty_batch_of_waveforms_has_features_on_the_device():
+    """Where the host hands batches over to a GPU's stream, features of the host would be an error."""
+    features = DeviceFeatures(FeatureConfig()).to("meta")
+    batch = features(collate_waveforms([], stride=160))
+    assert (batch.features.device.type, len(batch), batch.lengths.device.type) == ("meta", 0, "cpu")
+
+
+class PretendedStream:
+    """Stands for a CUDA stream, which a machine without a GPU cannot make."""
+
+    made = 0
+
+    def __init__(self, device):
+        PretendedStream.made += 1
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        pass
+
+    def record_event(self):
+        return self
+
+    def wait_event(self, event):
+        assert isinstance(event, PretendedStream)
+
+
+def test_all_epochs_prepare_their_batches_on_one_stream(monkeypatch):
+    """Memory that a stream has freed is lost to all others."""
+    device = torch.device("cuda", 99)
+    current, used = PretendedStream(device), []
+    monkeypatch.setattr(PretendedStream, "made", 0)
+    monkeypatch.setattr(torch.cuda, "Stream", PretendedStream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: current)
+
+    def prepare(number):
+        return SimpleNamespace(number=number, features=SimpleNamespace(record_stream=used.append))
+
+    for _ in range(3):
+        served = [batch.number for batch in ahead(range(4), prepare, device)]
+        assert served == [0, 1, 2, 3]
+    assert PretendedStream.made == 1
+    assert used == [current] * 12
 
 
 def batches(corpus: TinyCorpus, labels, on_device, options=None, epoch=1, batch_size=5, device="cpu"):

@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch._C._distributed_c10d import PrefixStore, TCPStore  # torch.distributed does not export them
+from torch.distributed.rendezvous import rendezvous
 
 from deepspeech.errors import InputError
 
@@ -27,11 +29,11 @@ def init() -> None:
     """Initialise the process group if torchrun started several processes."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-        store, number, count = next(dist.rendezvous("env://", timeout=TIMEOUT))
+        store, number, count = next(rendezvous("env://", timeout=TIMEOUT))
         if os.environ.get("GROUP_WORLD_SIZE") == "1":
             # On one machine torchrun keeps the store when it restarts the processes: without a prefix
             # they would find the addresses of the processes that died.
-            store = dist.PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
+            store = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
         dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=TIMEOUT)
 
 
@@ -132,7 +134,7 @@ def broadcast(tensors: Iterable[Tensor]) -> None:
 
 def all_reduce_sum(values: Tensor) -> Tensor:
     """Sum over all processes, with gradients flowing back to each of them."""
-    return _AllReduceSum.apply(values) if world_size() > 1 else values  # type: ignore[no-any-return]  # untyped in torch
+    return _AllReduceSum.apply(values) if world_size() > 1 else values
 
 
 class _AllReduceSum(torch.autograd.Function):
@@ -160,7 +162,7 @@ def print_error(message: str) -> None:
     if world_size() == 1:
         print(message, file=sys.stderr)
         return
-    store = dist.TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
+    store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
     printed = f"deepspeech/printed/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     if not is_rank_zero():
         try:

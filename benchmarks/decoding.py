@@ -84,7 +84,7 @@ def rows(frames: int, folder: Path) -> Iterator[Row]:
     batches = {f"sharpness {each:g}": log_probabilities(32, each, frames) for each in SHARPNESSES}
     batches["trained"] = torch.stack([trained(seed, trios, frames) for seed in range(32)])
     for decoder in (free, closed, *others.values()):  # compiles
-        decoder.read(batches["trained"][0].numpy())
+        decoder.decode_one(batches["trained"][0].numpy())
     if flashlight:
         engines = free_engine(), lexicon_engine(folder / "lm.arpa", words, config)
     for name, batch in batches.items():
@@ -97,10 +97,10 @@ def rows(frames: int, folder: Path) -> Iterator[Row]:
                 ("no LM", "3-gram"), (free, closed), engines, bars, strict=True
             ):
                 title = f"beam 100, {kind}, {name}: flashlight"
-                yield title, lambda: ours.read(one), lambda: engine(one), True, bar  # noqa: B023
+                yield title, lambda: ours.decode_one(one), lambda: engine(one), True, bar  # noqa: B023
         for kind, other in others.items():
             title = f"beam 100, {kind}, {name}: closed"
-            yield title, lambda: other.read(one), lambda: closed.read(one), False, 1.5  # noqa: B023
+            yield title, lambda: other.decode_one(one), lambda: closed.decode_one(one), False, 1.5  # noqa: B023
         yield threads(config, model, batch[:16], name)
     pairs = sentences()
     yield scoring("WER", word_errors, str.split, pairs)

@@ -25,11 +25,11 @@ class BeamCTCDecoder:
         score = log p(acoustic) + alpha log p(LM) + beta words
 
     The terms of the language model are there only with one. With a word model only its words
-    are written; with `lm_open` others may come, too. Hot words add their boosts to the score. Both
+    are written; `lm_open` admits others. Hot words add their boosts to the score. Both
     tidy spaces: none at the ends, one between words.
 
     Args:
-        labels: What the network writes.
+        labels: The network's labels.
         config: Beam width, language model, weights.
         language_model: The model of `config.lm_path` where it is loaded already.
 
@@ -43,7 +43,7 @@ class BeamCTCDecoder:
         config: DecoderConfig | None = None,
         language_model: LanguageModel | None = None,
     ) -> None:
-        # Imported here, because numba takes a second that greedy decoding need not wait
+        # Imported here, because numba takes half a second that greedy decoding can save
         from deepspeech.beam_search.language_model import HotWords, LanguageModel, make_rules
 
         config = config or DecoderConfig(decoder="beam")
@@ -65,16 +65,16 @@ class BeamCTCDecoder:
         """The `top_paths` best hypotheses of every utterance; see `Decoder.decode`."""
         rows = log_probs.detach().float().cpu().numpy()
         utterances = [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
-        return self.read_all(utterances)
+        return self.decode_all(utterances)
 
-    def read_all(self, utterances: Sequence[np.ndarray]) -> list[list[Hypothesis]]:
+    def decode_all(self, utterances: Sequence[np.ndarray]) -> list[list[Hypothesis]]:
         """The best hypotheses of utterances (frames, labels), in `lm_workers` threads."""
         if self.config.lm_workers == 1 or len(utterances) == 1:
-            return [self.read(utterance) for utterance in utterances]
+            return [self.decode_one(utterance) for utterance in utterances]
         self._pool = self._pool or ThreadPoolExecutor(self.config.lm_workers)
-        return list(self._pool.map(self.read, utterances))
+        return list(self._pool.map(self.decode_one, utterances))
 
-    def read(self, log_probs: np.ndarray) -> list[Hypothesis]:
+    def decode_one(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """The best hypotheses of one utterance (frames, labels)."""
         stream = self.stream()
         stream.advance(log_probs)

@@ -39,7 +39,7 @@ class LanguageModel:
 
     Args:
         path: ARPA file or KenLM binary.
-        labels: What the network writes.
+        labels: The network's labels.
         unit: "word" or "character". The tokens of a character model are single labels, with
             `|` for the space.
 
@@ -130,7 +130,7 @@ class HotWords:
 
     Args:
         text: "word:boost,phrase of words:boost"; boosts are natural logarithms.
-        labels: What the network writes.
+        labels: The network's labels.
 
     Raises:
         InputError: The text has another form, or characters that are not in the labels.

@@ -105,7 +105,7 @@ def path(tree: Tree, index: int) -> list[int]:
 
 @compiled
 def plant(rules: Rules, tree: Tree) -> int:
-    """The root of an empty tree."""
+    """Create the root of a tree, the empty text."""
     root = take_node(tree)
     tree.parent[root] = tree.child[root] = tree.sibling[root] = -1
     tree.slot[root] = 0
@@ -152,7 +152,7 @@ def character_gain(rules: Rules, tree: Tree, index: int, label: int) -> float:
 
 @compiled_part
 def look_ahead(rules: Rules, tree: Tree, index: int) -> None:
-    """Set what limits the growth of a new node, and the score of the word that it completes."""
+    """Complete a new node: the bonus lent to the word under way, and what limits its growth."""
     ceiling, here = 0.0, tree.lexicon[index]
     if rules.unit == WORDS:
         ahead, tree.finish[index] = rules.ahead[here], NEVER

@@ -35,7 +35,7 @@ ROOM = 3  # beams of candidates before they are cut
 
 
 class Beam(NamedTuple):
-    """Prefixes, best first, with the log-probability of their paths so far."""
+    """Prefixes with the log-probability of their paths so far."""
 
     size: Ints  # (1,)
     node: Ints  # (width,)
@@ -48,7 +48,7 @@ class Work(NamedTuple):
     """Arrays of a frame."""
 
     score: Reals  # (ROOM * width,) of candidates for the beam
-    item: Ints  # (ROOM * width,) slot * (labels + 1) of the prefix; + label + 1 where it grows
+    item: Ints  # (ROOM * width,) slot * (labels + 1), plus label + 1 if the prefix grows by one
     staying: Reals  # (3, width) total, blank, label of prefixes that stay as they are
     merged: Ints  # (width, labels) the last frame in which the child by a label was in the beam
     node: Ints  # (width,) the beam before
@@ -139,14 +139,14 @@ def advance(rules: Rules, tree: Tree, beam: Beam, frames: NDArray[np.float32]) -
         count = keep_labels(frame, rules.blank, rules.top_n, rules.top_prob, kept)
         size = stay(rules, tree, beam, frame, index, work)
         size = extend(rules, tree, beam, frame, kept[:count], index, work, size)
-        if size:  # else no text can be written with this frame at all, so it is left out
+        if size:  # else no text is possible with this frame, so it is left out
             replace(rules, tree, beam, frame, work, size)
     return len(frames)
 
 
 @compiled_part
 def stay(rules: Rules, tree: Tree, beam: Beam, frame: Reals, now: int, work: Work) -> int:
-    """The prefixes that stay as they are, also by the paths on which their parents grow into them.
+    """Collect the prefixes that stay as they are, also by paths on which their parents grow into them.
 
     Returns:
         The number of candidates.
@@ -177,21 +177,15 @@ def stay(rules: Rules, tree: Tree, beam: Beam, frame: Reals, now: int, work: Wor
 def extend(
     rules: Rules, tree: Tree, beam: Beam, frame: Reals, kept: Ints, now: int, work: Work, size: int
 ) -> int:
-    """The prefixes grown by one of the labels that are kept, most probable first.
+    """Collect prefixes grown by one of the labels that are kept, the most probable first.
 
     Returns:
         The number of candidates.
     """
     nodes, totals, blanks, labels, bonus = beam.node, beam.total, beam.blank, tree.label, tree.bonus
-    ceilings, finish, lexicon, hot, hot_gain = (
-        tree.ceiling,
-        tree.finish,
-        tree.lexicon,
-        tree.hot,
-        rules.hot_gain,
-    )
+    ceilings, finish, lexicon, hot = tree.ceiling, tree.finish, tree.lexicon, tree.hot
     child, letter, ahead, lent = rules.child, rules.letter, rules.ahead, tree.ahead
-    tidy, space = rules.tidy, rules.space
+    tidy, space, hot_gain = rules.tidy, rules.space, rules.hot_gain
     scores, items, merged = work.score, work.item, work.merged
     width, bound = len(nodes), NEVER
     if size == width:
@@ -204,7 +198,7 @@ def extend(
         for rank in range(len(kept)):
             label = kept[rank]
             if totals[slot] + bonus[index] + frame[label] + ceiling <= bound:
-                break  # so will all that are less probable
+                break  # less probable ones cannot reach the bound either
             if merged[slot, label] == now or (tidy and label == space and label == last):
                 continue
             path = frame[label] + (blanks[slot] if label == last else totals[slot])

@@ -1,8 +1,8 @@
 """Beam search that continues as log-probabilities arrive, in memory that does not grow.
 
-Every second the part of the text that all hypotheses share is committed: it can never change any
-more, so the search forgets how it came about. That happens at fixed frames, whatever the chunks,
-and offline decoding is one chunk: both give the same texts.
+Every second the part of the text that all hypotheses share is committed: it can no longer change, so the
+search forgets how it came about. Commitments are at fixed frames, whatever the chunks, and offline
+decoding is one chunk: both give the same results.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from deepspeech.decoding.decoder import Hypothesis, Partial
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
 
-COMMIT = 50  # output frames between two commitments, a second; twice as many after each in vain
+COMMIT = 50  # output frames between two commitments, a second; doubled while nothing can be committed
 HORIZON = 1500  # frames, 30 seconds: if the hypotheses differ for longer, the best one is committed
 HELD_BACK = COMMIT // 2  # frames in which labels may still move
 BEAMS = 8  # of nodes for which a tree has room at first
@@ -46,7 +46,7 @@ class BeamStream:
     """The beam search of one utterance.
 
     Args:
-        labels: What the network writes.
+        labels: The network's labels.
         config: Beam width and number of hypotheses.
         rules: Language model, hot words and weights.
         model: The language model, if any, whose file must stay as it is.
@@ -61,9 +61,9 @@ class BeamStream:
         self.tree = new_tree(BEAMS * config.beam_width)
         self.beam = new_beam(config.beam_width, plant(rules, self.tree))
         self.frames = 0  # so far
-        self.start = 0  # the first frame that is remembered
-        self.recent = np.zeros((0, len(labels)), np.float32)  # log-probabilities since then
-        self.anchor: list[int] = []  # the committed label, if any, that starts with these
+        self.start = 0  # frame of the first of `recent`
+        self.recent = np.zeros((0, len(labels)), np.float32)  # log-probabilities after the commitment
+        self.anchor: list[int] = []  # the committed label, if any, that starts at `start`
         self.wait = self.due = COMMIT  # frames to the next commitment, and when it is
         self.text = ""  # committed; a space at its end is not shown yet
         self.offsets: list[int] = []  # frame at which each character of it starts
@@ -74,7 +74,7 @@ class BeamStream:
         return self.partial()
 
     def advance(self, log_probs: np.ndarray) -> None:
-        """Search on without reporting the text so far.
+        """Search through the next frames without reporting the text so far.
 
         Raises:
             InputError: The log-probabilities have NaN, or the language model's file has shrunk.
@@ -173,8 +173,7 @@ class BeamStream:
 def whole_texts(rules: Rules, tree: Tree, beam: Beam) -> Reals:
     """The scores of the prefixes as whole texts.
 
-    A space at the end does not count where texts are tidy, so its prefix gives its paths to the one
-    without it.
+    A tidy text has no space at its end, so such a prefix gives its paths to the one without it.
 
     Returns:
         (4, beam) float64: score, -inf for prefixes that are given away; log-probability by the network;

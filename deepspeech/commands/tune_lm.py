@@ -82,7 +82,7 @@ class Trials:
         config = replace(self.config, alpha=alpha, beta=beta)
         decoder = BeamCTCDecoder(self.output.labels, config, self.language_model)
         utterances = [self.output.utterance(index) for index in range(len(self.output))]
-        results = decoder.read_all([log_probs.numpy() for log_probs, _ in utterances])
+        results = decoder.decode_all([log_probs.numpy() for log_probs, _ in utterances])
         words, characters = ErrorCounts(), ErrorCounts()
         for (_, reference), hypotheses in zip(utterances, results, strict=True):
             text = " ".join(hypotheses[0].text.split())

@@ -156,7 +156,7 @@ def test_the_same_as_a_plain_search(model, hot_words, words_path, characters_pat
         log_probs = outputs(frames, seed, sharpness)
         config = replace(base, beam_width=width, top_paths=width, alpha=alpha, beta=beta)
         expected = plain_search(log_probs.astype(np.float64), config)
-        found = {each.text: each.score for each in BeamCTCDecoder(LABELS, config).read(log_probs)}
+        found = {each.text: each.score for each in BeamCTCDecoder(LABELS, config).decode_one(log_probs)}
         if expected:  # else all ends within words, and the decoder shows those
             assert found == pytest.approx(expected, abs=1e-4)
 
@@ -167,7 +167,7 @@ def test_nan_is_one_line():
     log_probs = outputs(9, 0, 1.0)
     log_probs[4, 2] = np.nan
     with pytest.raises(InputError, match="the network's log-probabilities have NaN"):
-        BeamCTCDecoder(LABELS).read(log_probs)
+        BeamCTCDecoder(LABELS).decode_one(log_probs)
 
 
 def test_a_frame_that_no_text_can_have_is_left_out(words_path):  # noqa: F811
@@ -175,7 +175,10 @@ def test_a_frame_that_no_text_can_have_is_left_out(words_path):  # noqa: F811
     log_probs[4] = NEVER
     for config in (DecoderConfig(decoder="beam"), DecoderConfig(decoder="beam", lm_path=words_path)):
         decoder = BeamCTCDecoder(LABELS, config)
-        assert decoder.read(log_probs)[0].score == decoder.read(np.delete(log_probs, 4, axis=0))[0].score
+        assert (
+            decoder.decode_one(log_probs)[0].score
+            == decoder.decode_one(np.delete(log_probs, 4, axis=0))[0].score
+        )
 
 
 def test_a_model_that_shrinks_while_it_is_in_use(words_path, tmp_path, monkeypatch):  # noqa: F811
@@ -270,6 +273,6 @@ def test_scores_are_not_below_those_of_flashlight(lexicon):
         gains = []
         for seed in range(100):
             log_probs = outputs(60, seed, 3.0, ENGLISH) if kind == "random" else trained(seed, trios)
-            gains.append(ours.read(log_probs)[0].score - theirs(log_probs))
+            gains.append(ours.decode_one(log_probs)[0].score - theirs(log_probs))
         assert np.mean(gains) > -1e-3
         assert sum(gain < -1e-3 for gain in gains) <= most, sorted(gains)[:5]

@@ -47,7 +47,7 @@ def test_chunks_change_nothing_and_what_is_committed_stays(decoder, frames, size
         assert partial.committed.startswith(committed)
         start, sizes, committed = start + sizes[0], [*sizes[1:], sizes[0]], partial.committed
     found = stream.finish()
-    assert found == decoder.read(log_probs)
+    assert found == decoder.decode_one(log_probs)
     assert found[0].text.startswith(committed)
     for each in found:
         assert len(each.text) == len(each.offsets)
@@ -62,7 +62,7 @@ def test_commitments_change_neither_texts_nor_scores(decoder, monkeypatch):
     assert stream.start > 100
     found = stream.finish()
     monkeypatch.setattr(stream_module, "COMMIT", 10**9)
-    expected = decoder.read(log_probs)
+    expected = decoder.decode_one(log_probs)
     assert [each.text for each in found] == [each.text for each in expected]
     for one, other in zip(found, expected, strict=True):
         assert one.score == pytest.approx(other.score, abs=1e-6)

@@ -59,7 +59,7 @@ class Labels(tuple[str, ...]):
         """Read a JSON list of characters.
 
         Args:
-            path: The file; None for `labels.json` in the working folder or, if it has no such file, the English
+            path: The file; None for `labels.json` in the working folder or, without such a file, the English
                 labels that the package ships.
 
         Raises:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 Count = TypeVar("Count", int, Tensor)
 
@@ -57,14 +58,12 @@ class Window:
             The layer's outputs for all windows that are complete now, and the units to hold.
         """
         ready = self.count(chunk.shape[-1], None if held is None else held.shape[-1], final)
-        before = zeros(chunk, self.before) if held is None else held
-        inputs = torch.cat([before, chunk, zeros(chunk, self.after if final else 0)], dim=-1)
+        if held is not None:
+            chunk = torch.cat([held, chunk], dim=-1)
+        inputs = pad(chunk, (self.before if held is None else 0, self.after if final else 0))
         held = inputs[..., ready * self.stride :]
         if not ready:  # the layer still determines the shape of the empty output
-            inputs = zeros(chunk, self.size)
-        return layer(inputs)[..., :ready], held
-
-
-def zeros(like: Tensor, units: int) -> Tensor:
-    """(..., length) -> zeros (..., units)."""
-    return like.new_zeros(*like.shape[:-1], units)
+            inputs = chunk.new_zeros(*chunk.shape[:-1], self.size)
+        outputs = layer(inputs)
+        # The whole output is no view: in-place layers after a view copy it, and so does its backward pass.
+        return outputs if outputs.shape[-1] == ready else outputs[..., :ready], held

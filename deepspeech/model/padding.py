@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,4 +46,18 @@ class Frames:
 
     def reversed(self, inputs: Tensor) -> Tensor:
         """Reverse every utterance of (frames, batch, size) in time, within its valid frames."""
-        return inputs.flatten(0, 1).index_select(0, self._reverse).view_as(inputs)
+        return _Reverse.apply(inputs, self._reverse)  # type: ignore[no-any-return]  # untyped in torch
+
+
+class _Reverse(torch.autograd.Function):
+    """A permutation of frames that is its own inverse: the gradient is permuted, not added up."""
+
+    @staticmethod
+    def forward(context: Any, inputs: Tensor, rows: Tensor) -> Tensor:
+        context.save_for_backward(rows)
+        return inputs.flatten(0, 1).index_select(0, rows).view_as(inputs)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (rows,) = context.saved_tensors
+        return _Reverse.apply(gradient, rows), None

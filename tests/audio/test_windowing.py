@@ -44,3 +44,21 @@ def test_chunks_equal_the_whole_axis(window, sizes):
     whole, _ = window.slide(lambda units: convolve(window, units), axis)
     assert whole.shape[-1] == window.count(sum(sizes))
     assert torch.allclose(torch.cat(outputs, -1), whole)
+
+
+def test_an_output_of_which_nothing_is_cut_is_no_view():
+    """A view keeps in-place layers after it from working in place, and its gradient is a copy."""
+    window, axis = Window(5, 2, 2, 2), torch.rand(2, 1, 9)
+    outputs, held = window.slide(lambda units: convolve(window, units), axis)
+    assert not outputs._is_view()
+    first, held = window.slide(lambda units: convolve(window, units), axis, final=False)
+    rest, _ = window.slide(lambda units: convolve(window, units), axis, held)
+    assert not first._is_view()
+    assert not rest._is_view()
+
+
+def test_padding_keeps_the_memory_format():
+    images = torch.rand(2, 8, 5, 9).to(memory_format=torch.channels_last)
+    seen = []
+    Window(3, 1, 1, 1).slide(lambda units: seen.append(units) or units[..., 2:], images)
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)

@@ -129,7 +129,7 @@ class Spectrogram(nn.Module):
                 "features that are normalised per utterance cannot stream; train with --normalize running"
             )
         if lengths is None:
-            lengths = torch.full((len(waveforms),), waveforms.shape[1], device=waveforms.device)
+            lengths = torch.full((len(waveforms),), waveforms.shape[1])
         state = state or SpectrogramState()
         counts = self.frames.count(lengths, None if state.held is None else state.held.shape[1], final)
         spectrogram, held = self.frames.slide(self._transform, waveforms, state.held, final)

@@ -101,7 +101,7 @@ class Recognizer:
 
     def features(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         """The network's input for waveforms (samples,): (batch, bins, frames), and (batch,) frame counts."""
-        lengths = torch.tensor([len(waveform) for waveform in waveforms], device=self.device)
+        lengths = torch.tensor([len(waveform) for waveform in waveforms])  # on the host, see `Batch.to`
         rows = torch.zeros(len(waveforms), padded_samples(int(lengths.max())))
         for row, waveform in zip(rows, waveforms, strict=True):
             row[: len(waveform)] = torch.from_numpy(waveform)

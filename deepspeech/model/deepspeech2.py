@@ -132,7 +132,7 @@ class DeepSpeech(nn.Module):
         if state is not None or not final:
             self.config.require_streaming()
         if lengths is None:
-            lengths = torch.full((len(features),), features.shape[2], device=features.device)
+            lengths = torch.full((len(features),), features.shape[2])
         state = state or State()
         with autocast(features.device, autocast_format(features.device)):
             hidden, lengths, conv = self.conv(features, lengths, state.conv, final)

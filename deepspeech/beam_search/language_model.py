@@ -11,8 +11,8 @@ import numpy as np
 from deepspeech import log
 from deepspeech.beam_search.compiled import compiled
 from deepspeech.beam_search.config import DecoderConfig
-from deepspeech.beam_search.kenlm_format import Tables
-from deepspeech.beam_search.ngram import STATE, NGramModel, score
+from deepspeech.beam_search.kenlm_format import STATE, Tables, score
+from deepspeech.beam_search.ngram import NGramModel
 from deepspeech.beam_search.prefix_tree import (
     CHARACTERS,
     LN10,

@@ -13,8 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepspeech.beam_search.compiled import compiled, compiled_part
-from deepspeech.beam_search.kenlm_format import Tables
-from deepspeech.beam_search.ngram import STATE, initial_state, score
+from deepspeech.beam_search.kenlm_format import STATE, Tables, initial_state, score
 
 Ints = NDArray[np.int64]
 Reals = NDArray[np.float64]

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from deepspeech.beam_search.compiled import compiled, compiled_part
 from deepspeech.beam_search.config import DecoderConfig
-from deepspeech.beam_search.ngram import NGramModel, score
+from deepspeech.beam_search.kenlm_format import score
+from deepspeech.beam_search.ngram import NGramModel
 from deepspeech.beam_search.prefix_tree import (
     LN10,
     NEVER,

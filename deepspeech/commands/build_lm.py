@@ -15,7 +15,6 @@ from deepspeech import cli
 from deepspeech.atomic_file import write_atomic
 from deepspeech.beam_search.arpa import parse_arpa
 from deepspeech.beam_search.language_model import SPACE
-from deepspeech.beam_search.ngram import NGramModel
 from deepspeech.data.manifest import read_manifest, read_transcript
 from deepspeech.errors import InputError
 from deepspeech.labels import PATH_HELP, Labels
@@ -60,10 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if config.unit == "character":
         sentences = [" ".join(sentence.replace(" ", SPACE)) for sentence in sentences]
     arpa = estimate(sentences, config.order)
-    if config.binary:
-        NGramModel(out, parse_arpa(out, arpa)).write_binary(out)
-    else:
-        write_atomic(out, arpa)
+    write_atomic(out, parse_arpa(out, arpa).data if config.binary else arpa)
     tokens = {token for sentence in sentences for token in sentence.split()}
     print(f"{out}: {config.order}-grams of {len(tokens)} {config.unit}s from {len(sentences)} sentences")
     return 0

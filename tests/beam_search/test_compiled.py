@@ -58,3 +58,8 @@ def test_a_change_in_another_file_is_noticed(tmp_path):
     assert run(tmp_path) == ["5", "1"]
     (package / "callee.py").write_text(callee.replace("x + 1", "x + 10"))
     assert run(tmp_path) == ["23", "0"]
+
+
+def test_numba_loads_with_the_first_beam_search_only(tmp_path):
+    (tmp_path / "script.py").write_text("import sys, deepspeech\nprint('numba' in sys.modules)")
+    assert run(tmp_path) == ["False"]

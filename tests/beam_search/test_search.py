@@ -183,7 +183,7 @@ def test_a_frame_that_no_text_can_have_is_left_out(words_path):  # noqa: F811
 
 def test_a_model_that_shrinks_while_it_is_in_use(words_path, tmp_path, monkeypatch):  # noqa: F811
     path = tmp_path / "lm.bin"
-    NGramModel.open(words_path).write_binary(path)
+    path.write_bytes(NGramModel.open(words_path).image)
     monkeypatch.setattr(ngram, "MAPPED_FROM", 0)
     stream = BeamCTCDecoder(LABELS, DecoderConfig(decoder="beam", lm_path=str(path))).stream()
     stream.advance(outputs(9, 0, 1.0))

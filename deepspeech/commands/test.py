@@ -18,13 +18,13 @@ from deepspeech.commands.train import make_loader
 from deepspeech.data.dataset import SpectrogramDataset
 from deepspeech.data.loader import DataConfig
 from deepspeech.errors import InputError
-from deepspeech.evaluation.evaluate import Evaluation, Observer, compare, evaluate
+from deepspeech.evaluation.evaluate import Evaluation, compare, evaluate
 from deepspeech.evaluation.log_probs import SavedOutput
 from deepspeech.inference.factory import InferenceConfig, device_and_format, make_decoder
 from deepspeech.inference.quantization import quantize
 from deepspeech.inference.recognizer import Recognizer
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, one_of, option
-from deepspeech.tools.report import Reliability, write_report
+from deepspeech.tools.report import write_report
 from deepspeech.training.config import TrainingConfig
 
 EXAMPLES = """\
@@ -57,23 +57,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     loader = make_loader(data.test_manifest, model, loading, TrainingConfig(), device)
     recognizer = Recognizer(model, decoder, dtype)
-    reliability, saved = Reliability(loader.dataset), SavedOutput(model.labels)
     if data.stream:
         evaluation = evaluate_streams(recognizer, loader.dataset, data.skip_faulty)
     else:
-        wanted: list[tuple[str | None, Observer]] = [(data.report, reliability), (data.save_output, saved)]
-        observers = [observer for path, observer in wanted if path]
-        evaluation = evaluate(model, loader, decoder, dtype, observers=observers)
+        report, save = bool(data.report), bool(data.save_output)
+        evaluation = evaluate(model, loader, decoder, dtype, with_confidences=report, with_log_probs=save)
 
     def write() -> None:
         if data.save_output:
-            saved.write(data.save_output)
+            log_probs = [each.log_probs for each in evaluation.results if each.log_probs is not None]
+            references = [each.reference for each in evaluation.results]
+            SavedOutput(model.labels, log_probs, references).write(data.save_output)
         show(evaluation, data)
         if data.output:
             evaluation.write_csv(data.output)
         if data.report:
             title = f"{inference.model_path} on {data.test_manifest}"
-            write_report(data.report, title, evaluation, reliability, recognizer)
+            write_report(data.report, title, evaluation, recognizer)
 
     distributed.on_rank_zero(write)
     return 0

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     best = best_trial(study)
     if tuning.plot:
         draw(study, best, tuning.plot)
-    print(f"{len(_done(study))} trials on {len(output)} utterances")
+    print(f"{len(_done(study))} trials on {len(output.references)} utterances")
     print(f"best: WER {100 * best.value:.2f} %, CER {100 * best.user_attrs['cer']:.2f} %")
     flags = f"--decoder beam --lm-path {decoder.lm_path} --beam-width {decoder.beam_width}"
     flags += f" --alpha {best.params['alpha']:.3f} --beta {best.params['beta']:.3f}"
@@ -81,10 +81,9 @@ class Trials:
         """Word and character errors."""
         config = replace(self.config, alpha=alpha, beta=beta)
         decoder = BeamCTCDecoder(self.output.labels, config, self.language_model)
-        utterances = [self.output.utterance(index) for index in range(len(self.output))]
-        results = decoder.decode_all([log_probs.numpy() for log_probs, _ in utterances])
+        results = decoder.decode_all([each.astype(np.float32) for each in self.output.log_probs])
         words, characters = ErrorCounts(), ErrorCounts()
-        for (_, reference), hypotheses in zip(utterances, results, strict=True):
+        for reference, hypotheses in zip(self.output.references, results, strict=True):
             text = " ".join(hypotheses[0].text.split())
             words += word_errors(reference, text)
             characters += char_errors(reference, text)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Protocol
 
+import numpy as np
 import torch
-from torch import Tensor
 from tqdm import tqdm
 
 from deepspeech import distributed
 from deepspeech.atomic_file import write_atomic
-from deepspeech.data.batch import Batch
 from deepspeech.data.loader import AudioDataLoader
-from deepspeech.decoding.decoder import Decoder, Hypothesis
+from deepspeech.decoding.decoder import Decoder
+from deepspeech.decoding.word_times import confidences
 from deepspeech.device import autocast
 from deepspeech.evaluation.metrics import ErrorCounts, char_errors, word_errors
 from deepspeech.model.ctc import ctc_losses
@@ -35,6 +34,8 @@ class Result:
     words: ErrorCounts
     characters: ErrorCounts  # without spaces
     characters_and_spaces: ErrorCounts
+    confidences: tuple[float, ...] = ()  # of the words of the hypothesis, if asked for
+    log_probs: np.ndarray | None = None  # (frames, labels) float16, if asked for
 
 
 @dataclass(frozen=True)
@@ -78,18 +79,6 @@ class Evaluation:
         write_atomic(path, text.getvalue().encode())
 
 
-class Observer(Protocol):
-    """Collects something else during an evaluation."""
-
-    def observe(
-        self, batch: Batch, log_probs: Tensor, lengths: Tensor, hypotheses: list[list[Hypothesis]]
-    ) -> None:
-        """See a batch of this process: also log_probs (batch, frames, labels) and their lengths (batch,)."""
-
-    def gather(self) -> None:
-        """Collect what the observers of all processes saw."""
-
-
 @torch.inference_mode()
 def evaluate(
     model: DeepSpeech,
@@ -97,7 +86,8 @@ def evaluate(
     decoder: Decoder,
     dtype: torch.dtype = torch.float32,
     stop: Callable[[], object] = lambda: False,
-    observers: Sequence[Observer] = (),
+    with_confidences: bool = False,
+    with_log_probs: bool = False,
 ) -> Evaluation:
     """Transcribe every utterance of the loader; every process returns the results of all.
 
@@ -107,7 +97,8 @@ def evaluate(
         decoder: Its best hypotheses are evaluated.
         dtype: See `deepspeech.device.autocast`.
         stop: Called after every batch; a true answer, the same in all processes, ends the evaluation.
-        observers: See every batch.
+        with_confidences: Keep the confidences of the words in the results.
+        with_log_probs: Keep the log-probabilities in the results.
     """
     model.eval()
     device = next(model.parameters()).device
@@ -124,15 +115,17 @@ def evaluate(
             targets = batch.targets, batch.target_lengths
             losses = ctc_losses(log_probs, lengths, *targets, model.labels.blank).tolist()
             decoded = decoder.decode(log_probs, lengths)
-            for observer in observers:
-                observer.observe(batch, log_probs, lengths, decoded)
-            for index, (best, *_), loss in zip(batch.indices, decoded, losses, strict=True):
-                path = dataset.corpus[index].audio_path
-                results[index] = compare(path, dataset.reference(index), best.text), loss
+            rows = zip(batch.indices, decoded, losses, log_probs, lengths.tolist(), strict=True)
+            for index, (best, *_), loss, padded, length in rows:
+                row = padded[:length]
+                result = compare(dataset.corpus[index].audio_path, dataset.reference(index), best.text)
+                if with_confidences:
+                    result = replace(result, confidences=tuple(confidences(best, row, model.labels)))
+                if with_log_probs:
+                    result = replace(result, log_probs=row.to("cpu", torch.float16, copy=True).numpy())
+                results[index] = result, loss
         if stop():
             break
-    for observer in observers:
-        observer.gather()
     everyone = distributed.gather((results, unreadable))
     results = dict(chain(*(own.items() for own, _ in everyone)))
     ordered = [results[index] for index in sorted(results)]

@@ -6,23 +6,17 @@ import base64
 import io
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import chain, zip_longest
+from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import jinja2
 import Levenshtein
 import numpy as np
-from torch import Tensor
 
-from deepspeech import distributed
 from deepspeech.atomic_file import write_atomic
 from deepspeech.audio.loading import load_audio
-from deepspeech.data.batch import Batch
-from deepspeech.data.dataset import SpectrogramDataset
-from deepspeech.decoding.decoder import Hypothesis
-from deepspeech.decoding.word_times import confidences
 from deepspeech.evaluation.evaluate import Evaluation, Result
 from deepspeech.evaluation.metrics import ErrorCounts
 from deepspeech.inference.recognizer import Recognizer
@@ -35,26 +29,21 @@ SURE = 0.9  # words of higher confidence should hardly ever be wrong
 VISIBLE = 0.1  # labels of lower probability are not drawn
 
 
-@dataclass
+@dataclass(frozen=True)
 class Reliability:
-    """Compares the confidences of words with how often they are right; an observer of `evaluate`."""
+    """Compares the confidences of words with how often they are right."""
 
-    dataset: SpectrogramDataset
-    words: list[tuple[float, bool]] = field(default_factory=list)  # confidence, whether it is right
+    words: list[tuple[float, bool]]  # confidence, whether it is right
 
-    def observe(
-        self, batch: Batch, log_probs: Tensor, lengths: Tensor, hypotheses: list[list[Hypothesis]]
-    ) -> None:
-        """See `deepspeech.evaluation.evaluate.Observer`."""
-        rows = zip(batch.indices, log_probs, lengths.tolist(), hypotheses, strict=True)
-        for index, row, length, (best, *_) in rows:
-            pairs = align_words(self.dataset.reference(index), best.text)
+    @classmethod
+    def of(cls, results: Sequence[Result]) -> Self:
+        """The words of results with confidences."""
+        words: list[tuple[float, bool]] = []
+        for result in results:
+            pairs = align_words(result.reference, result.hypothesis)
             right = [reference == hypothesis for reference, hypothesis in pairs if hypothesis]
-            self.words += zip(confidences(best, row[:length], self.dataset.labels), right, strict=True)
-
-    def gather(self) -> None:
-        """See `deepspeech.evaluation.evaluate.Observer`."""
-        self.words = list(chain(*distributed.gather(self.words)))
+            words += zip(result.confidences, right, strict=True)
+        return cls(words)
 
     def above(self, confidence: float) -> tuple[int, float]:
         """Number of words of higher confidence, and the share of them that is right."""
@@ -77,21 +66,19 @@ class Reliability:
         return differences / max(len(self.words), 1)
 
 
-def write_report(
-    path: str | Path, title: str, evaluation: Evaluation, reliability: Reliability, recognizer: Recognizer
-) -> None:
+def write_report(path: str | Path, title: str, evaluation: Evaluation, recognizer: Recognizer) -> None:
     """Write a self-contained HTML page.
 
     Args:
         path: The file.
         title: Model and test data.
-        evaluation: The results.
-        reliability: The observer of the evaluation.
+        evaluation: The results, with confidences.
         recognizer: Computes the figures of the worst utterances.
 
     Raises:
         InputError: The file cannot be written or a recording cannot be read.
     """
+    reliability = Reliability.of(evaluation.results)
     ranked = sorted(evaluation.results, key=lambda result: (-result.words.edits, -result.words.rate))
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("deepspeech.tools"), autoescape=True, trim_blocks=True, lstrip_blocks=True

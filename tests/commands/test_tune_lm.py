@@ -32,15 +32,15 @@ ngram 2=2
 @pytest.fixture
 def task(tmp_path, labels):
     """The network hears SEA a little better than TEA, and the references say HOT TEA."""
-    random, output = np.random.default_rng(0), SavedOutput(labels)
-    for index in range(6):
+    random, log_probs = np.random.default_rng(0), []
+    for _ in range(6):
         frames = "H_O_T_ _S_E_A_"
         logits = torch.tensor(random.normal(size=(len(frames), len(labels))) * 0.1).float()
         for row, character in zip(logits, frames, strict=True):
             row[labels.index(character)] += 8
         logits[8, labels.index("T")] += 6
-        output.utterances[index] = logits.log_softmax(1).half().numpy(), "HOT TEA"
-    output.write(tmp_path / "output.npz")
+        log_probs.append(logits.log_softmax(1).half().numpy())
+    SavedOutput(labels, log_probs, ["HOT TEA"] * 6).write(tmp_path / "output.npz")
     (tmp_path / "lm.arpa").write_text(WORDS_ARPA)
     return tmp_path
 

@@ -10,6 +10,7 @@ from deepspeech.data.dataset import SpectrogramDataset
 from deepspeech.data.loader import AudioDataLoader
 from deepspeech.data.sampler import BucketingSampler
 from deepspeech.decoding.greedy import GreedyDecoder
+from deepspeech.decoding.word_times import confidences
 from deepspeech.evaluation.evaluate import Evaluation, compare, evaluate
 from deepspeech.evaluation.metrics import char_errors, word_errors
 from tests.conftest import write_rows
@@ -49,6 +50,19 @@ def test_the_loss_is_the_mean_over_single_utterances(corpus, model, labels):
             losses.append(loss.item())
     loss = evaluate(model, loader, GreedyDecoder(labels)).loss
     assert loss == pytest.approx(sum(losses) / len(losses), rel=1e-4)
+
+
+def test_confidences_and_log_probs_are_those_of_single_utterances(corpus, model, labels):
+    loader, decoder = loader_of(corpus.train, labels), GreedyDecoder(labels)
+    evaluation = evaluate(model, loader, decoder, with_confidences=True, with_log_probs=True)
+    for index, result in enumerate(evaluation.results):
+        features = loader.dataset[index].features
+        with torch.inference_mode():
+            log_probs, lengths = model(features[None], torch.tensor([features.shape[1]]))
+        (best,) = decoder.decode(log_probs, lengths)[0]
+        assert result.confidences == pytest.approx(confidences(best, log_probs[0], labels), abs=1e-4)
+        assert len(result.confidences) == len(result.hypothesis.split())
+        assert result.log_probs == pytest.approx(log_probs[0].half().numpy(), abs=0.02)
 
 
 def test_totals_are_sums_of_counts(labels):

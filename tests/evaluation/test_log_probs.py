@@ -23,27 +23,23 @@ def test_test_py_saves_what_it_decodes(tmp_path, model, corpus, capsys):
     output = SavedOutput.read(tmp_path / "output.npz")
     assert output.labels == model.labels
     references = load_corpus(corpus.val, model.labels).targets
-    assert [output.utterance(index)[1] for index in range(len(output))] == [
-        model.labels.decode(target) for target in references
-    ]
-    for index, text in enumerate(texts):
-        log_probs = output.utterance(index)[0]
+    assert output.references == [model.labels.decode(target) for target in references]
+    for saved, text in zip(output.log_probs, texts, strict=True):
+        log_probs = torch.from_numpy(saved).float()
         torch.testing.assert_close(log_probs.exp().sum(1), torch.ones(len(log_probs)), atol=0.02, rtol=0)
         decoded = GreedyDecoder(model.labels).decode(log_probs[None], torch.tensor([len(log_probs)]))
         assert " ".join(decoded[0][0].text.split()) == text
 
 
 def test_a_frame_takes_at_most_two_bytes_per_label(tmp_path, labels):
-    output = SavedOutput(labels)
     log_probs = np.random.default_rng(0).normal(size=(2000, len(labels))).astype(np.float16)
-    output.utterances[0] = log_probs, "A"
-    output.write(tmp_path / "output.npz")
+    SavedOutput(labels, [log_probs], ["A"]).write(tmp_path / "output.npz")
     assert (tmp_path / "output.npz").stat().st_size < 2000 * len(labels) * 2 + 2000
 
 
 def test_an_empty_file_can_be_read(tmp_path, labels):
-    SavedOutput(labels).write(tmp_path / "output.npz")
-    assert len(SavedOutput.read(tmp_path / "output.npz")) == 0
+    SavedOutput(labels, [], []).write(tmp_path / "output.npz")
+    assert SavedOutput.read(tmp_path / "output.npz") == SavedOutput(labels, [], [])
 
 
 def test_other_files_are_refused(tmp_path):

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 import soundfile
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deepspeech.checkpoint.format import save_checkpoint
-from deepspeech.data.batch import Batch
-from deepspeech.data.corpus import Corpus
-from deepspeech.data.dataset import SpectrogramDataset
-from deepspeech.decoding.decoder import Hypothesis
 from deepspeech.evaluation.evaluate import compare
 from deepspeech.evaluation.metrics import word_errors
 from deepspeech.labels import Labels
@@ -59,26 +55,16 @@ def test_errors_by_length():
 
 
 def test_each_word_is_paired_with_its_own_confidence():
-    targets = [np.array(LABELS.encode(text), dtype=np.int16) for text in ("A B", "C")]
-    reliability = Reliability(SpectrogramDataset(Corpus([], targets), LABELS))
-    log_probs = torch.full((2, 5, len(LABELS)), 1e-6)
-    for row, text, sure in ((0, "C_ _A", 0.64), (1, "A_ _B", 0.99)):
-        for frame, character in enumerate(text):
-            log_probs[row, frame, LABELS.index(character)] = sure if frame in (0, 4) else 1
-    log_probs.log_()
-    found = [[Hypothesis("C", [0], 0.0)], [Hypothesis("A B", [0, 2, 4], 0.0)]]
-    none = torch.zeros(0)
-    batch = Batch(
-        indices=[1, 0], features=none, lengths=none, targets=none, target_lengths=none, duration=0.0
-    )
-    reliability.observe(batch, log_probs, torch.tensor([1, 5]), found)
-    assert [right for _, right in reliability.words] == [True, True, True]
-    assert [sure for sure, _ in reliability.words] == pytest.approx([0.8, 0.99**0.5, 0.99**0.5], abs=1e-3)
-    assert reliability.above(0.9) == (2, 1.0)
+    results = [
+        replace(result("A B C", "A C"), confidences=(0.75, 0.5)),
+        replace(result("B", "A B"), confidences=(0.25, 1.0)),
+        result("C", ""),
+    ]
+    assert Reliability.of(results).words == [(0.75, True), (0.5, True), (0.25, False), (1.0, True)]
 
 
 def test_reliability_statistics():
-    reliability = Reliability(None, [(0.95, True), (0.95, False), (0.15, False), (1.0, True)])
+    reliability = Reliability([(0.95, True), (0.95, False), (0.15, False), (1.0, True)])
     assert reliability.above(0.9) == (3, pytest.approx(2 / 3))
     bins = reliability.bins()
     assert [(round(sure, 4), round(right, 4), number) for sure, right, number in bins] == [
@@ -86,8 +72,8 @@ def test_reliability_statistics():
         (0.9667, 0.6667, 3),
     ]
     assert reliability.calibration_error == pytest.approx((0.15 + 3 * 0.3) / 4)
-    assert Reliability(None).bins() == []
-    assert Reliability(None).calibration_error == 0
+    assert Reliability([]).bins() == []
+    assert Reliability([]).calibration_error == 0
 
 
 class Page(HTMLParser):

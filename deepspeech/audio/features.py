@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepspeech.audio.windowing import Window
+from deepspeech.audio.sliding import Window
 from deepspeech.errors import InputError
 from deepspeech.options import POSITIVE, Options, one_of, option
 

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from deepspeech import log
 from deepspeech.audio.features import FeatureConfig
+from deepspeech.checkpoint.integrity import OUTPUT, architecture, check_config, check_tensors
 from deepspeech.checkpoint.safe_load import plain
-from deepspeech.checkpoint.validation import OUTPUT, architecture, check_config, check_tensors
 from deepspeech.errors import InputError
 from deepspeech.model.deepspeech2 import ModelConfig
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from deepspeech.atomic_file import write_atomic
 from deepspeech.checkpoint import deepspeech_pytorch, remote, safe_load
-from deepspeech.checkpoint.validation import check_config, check_tensors
+from deepspeech.checkpoint.integrity import check_config, check_tensors
 from deepspeech.errors import InputError
 from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
 

@@ -15,8 +15,8 @@ from deepspeech.audio.loading import duration, stream_audio
 from deepspeech.decoding.decoder import Hypothesis
 from deepspeech.decoding.word_times import Transcript, word_spans
 from deepspeech.errors import InputError
+from deepspeech.inference.endpointing import Segment, Segmenter
 from deepspeech.inference.recognizer import Recognizer
-from deepspeech.inference.segmenter import Segment, Segmenter
 
 BLOCK = 10.0  # seconds that are read at a time
 SHORTEST = 0.5  # of the longest segment: a shorter one ends only at a long silence

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from deepspeech.audio.features import FeatureConfig
-from deepspeech.audio.windowing import Count, Window
+from deepspeech.audio.sliding import Count, Window
 from deepspeech.device import autocast, autocast_format
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels

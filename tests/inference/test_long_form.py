@@ -18,10 +18,10 @@ from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.decoding.decoder import Hypothesis
 from deepspeech.decoding.word_times import Transcript, Word
 from deepspeech.errors import InputError
+from deepspeech.inference.endpointing import Segment
 from deepspeech.inference.factory import make_decoder
 from deepspeech.inference.long_form import Piece, batches, concatenate, join, place, seam, transcribe_long
 from deepspeech.inference.recognizer import Recognizer
-from deepspeech.inference.segmenter import Segment
 from deepspeech.labels import Labels
 from deepspeech.model.deepspeech2 import ModelConfig
 

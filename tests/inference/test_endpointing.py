@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepspeech.audio.loading import load_audio
-from deepspeech.inference.segmenter import OVERLAP, Segment, Segmenter
+from deepspeech.inference.endpointing import OVERLAP, Segment, Segmenter
 
 RATE = 2000  # Hz; everything is in seconds, so a low rate only saves time
 NOISE = 1e-3

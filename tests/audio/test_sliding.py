@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.functional import conv1d, pad
 
-from deepspeech.audio.windowing import Window
+from deepspeech.audio.sliding import Window
 
 WINDOWS = st.builds(Window, st.integers(1, 12), st.integers(1, 14), st.integers(0, 6), st.integers(0, 6))
 

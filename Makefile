@@ -13,12 +13,13 @@ NUMERICS := tests/model tests/audio/test_features.py tests/checkpoint/test_deeps
 # so lower the number on a shared machine: `make demo OMP_NUM_THREADS=2`.
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: help demo test lock clean
+.PHONY: help demo test test-all lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo   train on synthetic speech, test and transcribe: minutes on two cores"
 	@echo "make test   check style and types and run all tests"
+	@echo "make test-all  run the tests that are slow by nature"
 	@echo "make lock   choose the versions in requirements.lock anew, check that all have wheels"
 	@echo "make clean  remove the environment, the synthetic corpus and the demo's model"
 
@@ -41,6 +42,10 @@ test: $(VENV)/installed
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
 	! grep -qs avx512 /proc/cpuinfo || ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 \
 		$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 -m "not slow" $(NUMERICS)
+
+test-all: $(VENV)/installed
+	$(BIN)/codespell
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --exhaustive
 
 lock: $(VENV)/installed
 	$(BIN)/uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 \

@@ -33,8 +33,16 @@ hypothesis.settings.register_profile("fixed", deadline=None, derandomize=True, d
 hypothesis.settings.load_profile("fixed")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests come last, so that mistakes show early."""
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--exhaustive", action="store_true", help="run the exhaustive tests, and no others")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Slow tests come last, so that mistakes show early; exhaustive ones only on request."""
+    wanted = config.getoption("--exhaustive")
+    unwanted = [item for item in items if (item.get_closest_marker("exhaustive") is not None) != wanted]
+    config.hook.pytest_deselected(items=unwanted)
+    items[:] = [item for item in items if item not in set(unwanted)]
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
 
 

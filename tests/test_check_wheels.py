@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.exhaustive
 SCRIPT = Path(__file__).parents[1] / "scripts" / "check_wheels.py"
 HEAD = "                3.11    3.12    3.13    3.14\n"
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")

@@ -7,7 +7,7 @@ import pytest
 from tests.conftest import ROOT, run_script, script_environment
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_train_step_reports_the_stages_of_a_step():
     flags = "--device cpu --tiny --threads 1 --repeats 1 --only".split()
     environment = script_environment() | {"PYTHONPATH": str(ROOT)}

@@ -1,11 +1,12 @@
 """Helpers for several processes started by torchrun; on one process all of them are no-ops.
 
-torchrun passes every process its rank in environment variables. Control messages go over gloo on the
-CPU, so that they never wait for a GPU; gradients and statistics on GPUs go over nccl.
+torchrun passes every process its rank in environment variables. Control messages go over a gloo group of
+their own, so that they never wait for a GPU; gradients and statistics on GPUs go over NCCL.
 """
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -21,7 +22,9 @@ from torch.distributed.rendezvous import rendezvous
 from deepspeech.errors import InputError
 
 T = TypeVar("T")
-TIMEOUT = timedelta(hours=1)  # rank 0 may check a large corpus while the others wait
+Note = TypeVar("Note")
+TIMEOUT = timedelta(minutes=10)  # of gradients and statistics, which all ranks send at about the same time
+CONTROL_TIMEOUT = timedelta(hours=1)  # rank 0 may check a large corpus while the others wait
 ERROR_GRACE = timedelta(seconds=10)  # how long the other ranks wait for rank 0 to print a common error
 
 
@@ -35,12 +38,19 @@ def init() -> None:
             # they would find the addresses of the processes that died.
             store = PrefixStore(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), store)
         dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=TIMEOUT)
+        _control_group()
+
+
+@functools.cache
+def _control_group() -> Any:  # torch's types do not agree with each other
+    return dist.new_group(timeout=CONTROL_TIMEOUT, backend="gloo")
 
 
 def shutdown() -> None:
-    """Destroy the process group, if there is one."""
+    """Destroy the process groups, if there are any."""
     if dist.is_initialized():
         dist.destroy_process_group()
+        _control_group.cache_clear()
 
 
 def world_size() -> int:
@@ -83,7 +93,7 @@ def gather(value: T) -> list[T]:
     if world_size() == 1:
         return [value]
     values: list[Any] = [None] * world_size()
-    dist.all_gather_object(values, value)
+    dist.all_gather_object(values, value, _control_group())
     return values
 
 
@@ -100,29 +110,39 @@ def on_rank_zero(function: Callable[[], T]) -> T:
         except InputError as error:
             result[1] = error
     if world_size() > 1:
-        dist.broadcast_object_list(result, src=0)
+        dist.broadcast_object_list(result, src=0, group=_control_group())
     if result[1] is not None:
         raise result[1]
     return result[0]  # type: ignore[no-any-return]  # broadcast_object_list fills an untyped list
 
 
-def in_lockstep(batches: Iterable[T]) -> Iterator[T]:
-    """Iterate over batches in step with the other processes.
+def in_lockstep(batches: Iterable[T], describe: Callable[[T], Note]) -> Iterator[tuple[T, list[Note]]]:
+    """Iterate over batches in step with the other processes, which have as many.
+
+    Args:
+        batches: Of this process.
+        describe: What the other processes need to know about a batch.
+
+    Yields:
+        The batch, and the descriptions of all processes' batches by rank, exchanged in one message.
 
     Raises:
         InputError: One process could not make its batch; the same error on every rank.
     """
-    iterator, error = iter(batches), None
+    iterator = iter(batches)
     while True:
+        note: Note | InputError | None = None
         try:
-            batch = next(iterator, None)
-        except InputError as caught:
-            batch, error = None, caught
-        if errors := [each for each in gather(error) if each is not None]:
+            if (batch := next(iterator, None)) is not None:
+                note = describe(batch)
+        except InputError as error:
+            note = error
+        notes: list[Any] = gather(note)
+        if errors := [each for each in notes if isinstance(each, InputError)]:
             raise errors[0]
         if batch is None:
             return
-        yield batch
+        yield batch, notes
 
 
 def broadcast(tensors: Iterable[Tensor]) -> None:

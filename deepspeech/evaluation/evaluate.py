@@ -96,7 +96,7 @@ def evaluate(
         loader: Iterated once.
         decoder: Its best hypotheses are evaluated.
         dtype: See `deepspeech.device.autocast`.
-        stop: Called after every batch; a true answer, the same in all processes, ends the evaluation.
+        stop: Called before every batch; a true answer, in any process, ends the evaluation.
         with_confidences: Keep the confidences of the words in the results.
         with_log_probs: Keep the log-probabilities in the results.
     """
@@ -104,9 +104,11 @@ def evaluate(
     device = next(model.parameters()).device
     dataset, unreadable = loader.dataset, 0
     results: dict[int, tuple[Result, float]] = {}
-    batches = distributed.in_lockstep(loader)
+    batches = distributed.in_lockstep(loader, lambda batch: stop())
     hidden = not distributed.is_rank_zero()
-    for batch in tqdm(batches, "Evaluating", len(loader), unit="batch", leave=False, disable=hidden):
+    for batch, stops in tqdm(batches, "Evaluating", len(loader), unit="batch", leave=False, disable=hidden):
+        if any(stops):
+            break
         unreadable += len(batch.faults)
         if len(batch):
             batch = batch.to(device)
@@ -124,8 +126,6 @@ def evaluate(
                 if with_log_probs:
                     result = replace(result, log_probs=row.to("cpu", torch.float16, copy=True).numpy())
                 results[index] = result, loss
-        if stop():
-            break
     everyone = distributed.gather((results, unreadable))
     results = dict(chain(*(own.items() for own, _ in everyone)))
     ordered = [results[index] for index in sorted(results)]

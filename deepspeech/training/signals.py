@@ -6,8 +6,6 @@ import os
 import signal
 from typing import Self
 
-from deepspeech import distributed
-
 NUMBERS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -23,11 +21,7 @@ class StopSignals:
     """Within `with`, records SIGTERM and the first Ctrl-C; a second Ctrl-C ends the process at once."""
 
     def __init__(self) -> None:
-        self._received = 0  # number of the last signal
-
-    def requested(self) -> int:
-        """The signal that any rank received, or 0; a collective call."""
-        return max(distributed.gather(self._received))
+        self.received = 0  # number of the last signal of this process, or 0
 
     def __enter__(self) -> Self:
         self._handlers = {number: signal.signal(number, self._record) for number in NUMBERS}
@@ -40,5 +34,5 @@ class StopSignals:
                 signal.signal(number, handler)
 
     def _record(self, number: int, frame: object) -> None:
-        self._received = number
+        self.received = number
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from itertools import chain, compress
+from collections.abc import Iterable, Sequence
+from itertools import compress
 from signal import Signals
+from typing import NamedTuple
 
 from tqdm import tqdm
 
@@ -29,6 +30,16 @@ from deepspeech.training.train_step import TrainStep
 from deepspeech.training.transfer import freeze
 
 FLUSH_EVERY = 20  # steps between reads of the losses on a GPU, where each read is a sync
+
+
+class _Share(NamedTuple):
+    """What all ranks need to know about the batch of one."""
+
+    utterances: int
+    unreadable: int
+    seconds: float  # of audio
+    too_short: list[int]  # indices of the utterances that CTC cannot learn from
+    signal: int  # see `StopSignals.received`
 
 
 class Trainer:
@@ -100,34 +111,39 @@ class Trainer:
             total=total, initial=progress.batch, desc=description, unit="batch", leave=False, disable=hidden
         ) as bar:
             clock = time.perf_counter()
-            for batch in distributed.in_lockstep(self.train_loader):
+            for batch, shares in distributed.in_lockstep(self.train_loader, self._share):
+                if self._at_step():
+                    self._stop_if_requested(share.signal for share in shares)
                 waited = time.perf_counter() - clock
                 progress.batch += 1
-                self._train_batch(batch)
+                self._train_batch(batch, shares)
                 if self._at_step():
                     self._update()
                 now = time.perf_counter()
                 progress.wait += waited
                 progress.seconds += now - clock
                 clock = now
+                bar.set_postfix_str(str(progress), refresh=False)
                 bar.update()
-                bar.set_postfix_str(str(progress))
                 if self._at_step():
                     self._save_within_epoch()
 
-    def _train_batch(self, batch: Batch) -> None:
-        """Forward and backward pass; gradients accumulate until `_update`."""
+    def _share(self, batch: Batch) -> _Share:
         cut = too_short(self.model.output_lengths(batch.lengths), batch.targets, batch.target_lengths)
         short = list(compress(batch.indices, cut.tolist()))
-        ranks = distributed.gather((len(batch), len(batch.faults), batch.duration, short))
-        utterances, unreadable, seconds, shorts = zip(*ranks, strict=True)
-        self.progress.unreadable += sum(unreadable)
-        self.progress.audio_seconds += sum(seconds)
-        self._report_too_short(list(chain(*shorts)))
-        if not (sum(utterances) or self.losses.batches):  # else earlier gradients are still to be averaged
+        return _Share(len(batch), len(batch.faults), batch.duration, short, self.signals.received)
+
+    def _train_batch(self, batch: Batch, shares: Sequence[_Share]) -> None:
+        """Forward and backward pass; gradients accumulate until `_update`."""
+        utterances = sum(share.utterances for share in shares)
+        self.progress.unreadable += sum(share.unreadable for share in shares)
+        self.progress.audio_seconds += sum(share.seconds for share in shares)
+        self._report_too_short([index for share in shares for index in share.too_short])
+        if not (utterances or self.losses.batches):  # else earlier gradients are still to be averaged
             return
-        loss = self.step.backward(batch, sum(utterances), last=self._at_step())
-        self.losses.add_batch(loss, len(batch) - len(short), batch.indices)
+        loss = self.step.backward(batch, utterances, last=self._at_step())
+        own = shares[distributed.rank()]
+        self.losses.add_batch(loss, own.utterances - len(own.too_short), batch.indices)
 
     def _report_too_short(self, indices: Sequence[int]) -> None:
         self.progress.too_short += len(indices)
@@ -155,8 +171,8 @@ class Trainer:
         self.losses.flush(self.progress)
         distributed.broadcast(self.model.buffers())
         decoder = GreedyDecoder(self.model.labels)
-        evaluation = evaluate(self.model, self.val_loader, decoder, stop=self.signals.requested)
-        self._stop_if_requested()
+        evaluation = evaluate(self.model, self.val_loader, decoder, stop=lambda: self.signals.received)
+        self._stop_if_requested(distributed.gather(self.signals.received))
         return evaluation
 
     def _finish_epoch(self, evaluation: Evaluation) -> None:
@@ -220,10 +236,10 @@ class Trainer:
             self.losses.flush(progress)
             name = checkpoint_name(progress.epoch + 1, progress.batch)
             distributed.on_rank_zero(lambda: self._save_recent(name))
-        self._stop_if_requested()
 
-    def _stop_if_requested(self) -> None:
-        if number := self.signals.requested():
+    def _stop_if_requested(self, signals: Iterable[int]) -> None:
+        """Stop if any rank has received a signal."""
+        if number := max(signals):
             raise Interrupted(f"{Signals(number).name}: {self._save_position()}", number)
 
     def _save_position(self) -> str:

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tqdm import tqdm
 
-from deepspeech import load_model
+from deepspeech import distributed, load_model
 from deepspeech.checkpoint.format import load_checkpoint
 from deepspeech.checkpoint.save_folder import SaveFolder
 from deepspeech.data.corpus import load_corpus
@@ -153,6 +154,29 @@ def test_gradients_are_clipped(corpus, tmp_path, labels):
     trainer.fit()
     assert len(norms) == 3
     assert max(norms) <= 0.0101
+
+
+def test_ranks_exchange_one_message_for_each_batch(corpus, tmp_path, labels, monkeypatch):
+    sent, gather = [], distributed.gather
+    monkeypatch.setattr(distributed, "gather", lambda value: sent.append(value) or gather(value))
+    counts = []
+    for batch_size in (4, 1):
+        trainer = make_trainer(corpus, tmp_path / str(batch_size), labels, batch_size, epochs=1)
+        trainer.val_loader = trainer.train_loader
+        trainer.step.asynchronous = True  # as on a GPU
+        trainer.fit()
+        counts.append(len(sent))
+        sent.clear()
+    assert counts[1] - counts[0] == 2 * (12 - 3)  # batches of training and of validation
+
+
+def test_the_bar_is_not_drawn_for_every_batch(corpus, tmp_path, labels, monkeypatch):
+    """tqdm decides: at most ten times a second."""
+    trainer, drawn = make_trainer(corpus, tmp_path, labels, epochs=1), []
+    monkeypatch.setattr(tqdm, "refresh", lambda bar, *given, **more: drawn.append(bar.n))
+    monkeypatch.setattr(tqdm, "update", lambda bar, *given: None)
+    trainer._train_epoch()
+    assert len(drawn) <= 1  # at its start
 
 
 def test_the_learning_rate_follows_the_schedule(corpus, tmp_path, labels):

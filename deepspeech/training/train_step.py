@@ -45,8 +45,10 @@ class TrainStep:
         """Rebuild DDP when the set of trainable parameters changes; call it before every epoch."""
         trainable = [weights.requires_grad for weights in self.model.parameters()]
         if distributed.world_size() > 1 and trainable != self._trainable:
-            devices = [self.device.index] if self.device.type == "cuda" else None
-            self.network = DistributedDataParallel(self.model, device_ids=devices)
+            # Without device_ids lengths stay on the host. Running statistics are broadcast before validation.
+            self.network = DistributedDataParallel(
+                self.model, broadcast_buffers=False, gradient_as_bucket_view=True
+            )
             self._trainable = trainable
 
     def backward(self, batch: Batch, utterances: int, last: bool = True) -> Tensor:

@@ -11,6 +11,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +22,9 @@ import torch
 
 from deepspeech import cli, distributed
 from deepspeech.checkpoint.format import load_checkpoint, save_checkpoint
+from deepspeech.data.batch import Sample, collate
+from deepspeech.training.config import TrainingConfig
+from deepspeech.training.train_step import TrainStep
 from tests.conftest import (
     ROOT,
     TinyCorpus,
@@ -132,24 +137,73 @@ def test_two_processes_train_as_one_with_double_the_batch_size(together, odd, tm
     assert len(re.findall(r"^epoch \d: train loss", shown, re.MULTILINE)) == 5  # one process speaks
 
 
-def train_in_two(arguments: list[str]) -> None:
-    """Train in two processes forked from this one, which has imported everything already."""
+def in_two(work: Callable[[int], object]) -> None:
+    """Call a function with its rank in two processes forked from this one, which has imported everything."""
     with socket.socket() as free:
         free.bind(("localhost", 0))
         place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1])}
-    main = load_script("train.py").main
 
-    def work(rank: int) -> None:
+    def run(rank: int) -> None:
         os.environ.update(place, WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", RANK=str(rank), LOCAL_RANK=str(rank))
-        cli.run(lambda: main(arguments))
+        work(rank)
 
     context = multiprocessing.get_context("fork")
-    processes = [context.Process(target=work, args=(rank,)) for rank in range(2)]
+    processes = [context.Process(target=run, args=(rank,)) for rank in range(2)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(PATIENCE)
     assert [process.exitcode for process in processes] == [0, 0]
+
+
+def train_in_two(arguments: list[str]) -> None:
+    main = load_script("train.py").main
+    in_two(lambda rank: cli.run(lambda: main(arguments)))
+
+
+def test_gradients_wait_for_minutes_and_control_messages_for_an_hour():
+    """A rank that hangs in a step is noticed soon; rank 0 may check a large corpus for long."""
+
+    def work(rank: int) -> None:
+        distributed.init()
+        store, step = distributed._control_group(), torch.distributed.group.WORLD
+        found = [group._get_backend(torch.device("cpu")).options._timeout for group in (store, step)]
+        assert found == [timedelta(hours=1), timedelta(minutes=10)]
+        assert distributed.gather(rank) == [0, 1]
+        distributed.shutdown()
+
+    in_two(work)
+
+
+def test_ranks_share_gradients_only(labels):
+    """On a pretended GPU: lengths stay on the host, running statistics on their rank until validation."""
+
+    def work(rank: int) -> None:
+        distributed.init()
+        torch.manual_seed(0)
+        model = tiny_model(labels).train()
+        step = TrainStep(model, TrainingConfig(precision="fp32"))
+        step.device = torch.device("cuda", rank)
+        step.prepare()
+        step.device = torch.device("cpu")
+        torch.manual_seed(1 + rank)
+        devices: list[str] = []
+        model.register_forward_pre_hook(lambda module, inputs: devices.append(inputs[1].device.type))
+        sample = Sample(index=0, features=torch.randn(161, 40), target=torch.tensor([1, 2]), duration=0.4)
+        for _ in range(2):
+            step.backward(collate([sample, sample]), 4)
+            step.update(1e-3)
+        assert devices == ["cpu", "cpu"]
+        mean = model.conv.seq_module[1].running_mean
+        means = distributed.gather(mean)
+        assert not torch.equal(*means)
+        distributed.broadcast(model.buffers())
+        assert torch.equal(mean, means[0])
+        first, second = distributed.gather([*model.parameters()])
+        assert all(map(torch.equal, first, second))
+        distributed.shutdown()
+
+    in_two(work)
 
 
 @pytest.mark.parametrize("case", ["accumulation", "frozen layers", "unreadable utterances"])
@@ -261,6 +315,6 @@ def test_a_loss_that_is_not_finite_in_one_process_is_skipped_by_both(tmp_path):
 def test_one_process_alone_agrees_with_itself():
     assert (distributed.world_size(), distributed.rank(), distributed.is_rank_zero()) == (1, 0, True)
     assert distributed.gather("a") == ["a"]
-    assert list(distributed.in_lockstep(iter([1, 2]))) == [1, 2]
+    assert list(distributed.in_lockstep(iter([1, 2]), str)) == [(1, ["1"]), (2, ["2"])]
     values = torch.ones(2)
     assert distributed.all_reduce_sum(values) is values

@@ -13,19 +13,17 @@ from tqdm import tqdm
 from deepspeech import cli, distributed
 from deepspeech.atomic_file import check_writable
 from deepspeech.beam_search.config import DecoderConfig
-from deepspeech.checkpoint.format import load_model
 from deepspeech.commands.train import make_loader
 from deepspeech.data.dataset import SpectrogramDataset
 from deepspeech.data.loader import DataConfig
 from deepspeech.errors import InputError
 from deepspeech.evaluation.evaluate import Evaluation, compare, evaluate
 from deepspeech.evaluation.log_probs import SavedOutput
-from deepspeech.inference.factory import InferenceConfig, device_and_format, make_decoder
-from deepspeech.inference.quantization import quantize
+from deepspeech.inference.factory import InferenceConfig, load_recognizer
 from deepspeech.inference.recognizer import Recognizer
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, one_of, option
 from deepspeech.tools.report import write_report
-from deepspeech.training.config import TrainingConfig
+from deepspeech.transcription.pipe import BLOCK
 
 EXAMPLES = """\
 test.py --model-path models/deepspeech_final.pth --test-manifest test.csv --report errors.html
@@ -43,25 +41,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         if path := getattr(data, name):
             folder, flag = os.path.dirname(path) or ".", f"--{name.replace('_', '-')}"
             distributed.on_rank_zero(partial(check_writable, folder, flag))
-    device, dtype = device_and_format(inference)
-    model = distributed.on_rank_zero(lambda: load_model(inference.model_path)).to(device)
-    if inference.int8:
-        quantize(model)
-    decoder = make_decoder(arguments.make(DecoderConfig), model.labels)
-    loading = DataConfig(
-        batch_size=data.batch_size,
-        num_workers=data.num_workers,
-        unknown_characters=data.unknown_characters,
-        skip_faulty=data.skip_faulty,
-        features_on_device=False,
-    )
-    loader = make_loader(data.test_manifest, model, loading, TrainingConfig(), device)
-    recognizer = Recognizer(model, decoder, dtype)
+    recognizer = load_recognizer(inference, arguments.make(DecoderConfig))
+    model, loading = recognizer.model, arguments.make(DataConfig, features_on_device=False)
+    loader = make_loader(data.test_manifest, model, loading, recognizer.device)
     if data.stream:
         evaluation = evaluate_streams(recognizer, loader.dataset, data.skip_faulty)
     else:
-        report, save = bool(data.report), bool(data.save_output)
-        evaluation = evaluate(model, loader, decoder, dtype, with_confidences=report, with_log_probs=save)
+        evaluation = evaluate(
+            model,
+            loader,
+            recognizer.decoder,
+            recognizer.dtype,
+            with_confidences=bool(data.report),
+            with_log_probs=bool(data.save_output),
+        )
 
     def write() -> None:
         if data.save_output:
@@ -97,6 +90,7 @@ class EvaluationConfig(Options):
     """Test data"""
 
     test_manifest: str = option("data/test_manifest.csv", "CSV of audio,transcript[,seconds]", metavar="FILE")
+    # Names and defaults of the next four are those of DataConfig, which is made from the same flags
     batch_size: int = option(20, "utterances in a batch", POSITIVE)
     num_workers: int = option(4, "processes that load data; 0 loads in the main one", NOT_NEGATIVE)
     unknown_characters: str = option(
@@ -116,16 +110,14 @@ class EvaluationConfig(Options):
             raise InputError(f"{flag}: needs whole utterances; leave out --stream")
 
 
-def evaluate_streams(
-    recognizer: Recognizer, dataset: SpectrogramDataset, skip_faulty: bool = False, seconds: float = 0.1
-) -> Evaluation:
-    """Transcribe every utterance of a dataset as a stream of chunks of `seconds`; there is no loss.
+def evaluate_streams(recognizer: Recognizer, dataset: SpectrogramDataset, skip_faulty: bool) -> Evaluation:
+    """Transcribe every utterance of a dataset as a stream of short chunks; there is no loss.
 
     Raises:
         InputError: The model cannot stream, or an utterance cannot be read and `skip_faulty` is off.
     """
     stream, results = recognizer.stream(), []
-    size = int(seconds * stream.sample_rate)
+    size = int(BLOCK * stream.sample_rate)
     for index in tqdm(range(len(dataset)), "Streaming", unit="utterance", leave=False):
         try:
             waveform = dataset.corpus.load_audio(index, stream.sample_rate)

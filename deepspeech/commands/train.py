@@ -51,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     start = distributed.on_rank_zero(lambda: starting_point(arguments, folder))
     model = start.model
     augment = Augmentation(arguments.make(AugmentConfig), model.config.features.sample_rate, training.seed)
-    train_loader = make_loader(data.train_manifest, model, data, training, device, augment)
-    val_loader = make_loader(data.val_manifest, model, data, training, device)
+    train_loader = make_loader(data.train_manifest, model, data, device, augment)
+    val_loader = make_loader(data.val_manifest, model, data, device)
     if measure.find_batch:
         print(suggest_batch(train_loader, model.config, training, measure.memory_limit))
         return 0
@@ -84,7 +84,6 @@ def make_loader(
     path: str,
     model: DeepSpeech,
     data: DataConfig,
-    training: TrainingConfig,
     device: torch.device,
     augment: Augmentation | None = None,
 ) -> AudioDataLoader:
@@ -102,7 +101,7 @@ def make_loader(
         data.batch_size,
         shuffle,
         sorta_grad=data.sorta_grad,
-        seed=training.seed,
+        seed=augment.seed if augment else 0,
         num_replicas=distributed.world_size(),
         rank=distributed.rank(),
         batch_seconds=data.batch_seconds,

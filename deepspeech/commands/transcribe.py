@@ -15,14 +15,9 @@ from operator import itemgetter
 
 from deepspeech import cli, log
 from deepspeech.beam_search.config import DecoderConfig
-from deepspeech.checkpoint.format import load_model
 from deepspeech.data.manifest import read_transcript
-from deepspeech.decoding.alignment import ForcedAligner
-from deepspeech.decoding.decoder import Decoder
 from deepspeech.errors import InputError
-from deepspeech.inference.factory import InferenceConfig, device_and_format, make_decoder
-from deepspeech.inference.quantization import quantize
-from deepspeech.inference.recognizer import Recognizer
+from deepspeech.inference.factory import InferenceConfig, load_recognizer
 from deepspeech.transcription.live import StreamConfig, transcribe_live
 from deepspeech.transcription.recordings import RecordingsConfig, find_recordings, transcribe_recordings
 from deepspeech.transcription.writers import SUBTITLES, Renderer, ResultFiles, TranscriptConfig, write_pieces
@@ -52,18 +47,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         flag = "--align" if output.align else f"--format {output.format}"
         remedy = "" if output.align else ", or name a folder with --output"
         raise InputError(f"{flag}: {len(files)} audio files; give one at a time{remedy}")
-    device, dtype = device_and_format(inference)
-    model = load_model(inference.model_path, device)
-    decoder: Decoder
+    transcript = None
     if output.align:
-        decoder = ForcedAligner(model.labels, read_transcript(output.align))
+        transcript = read_transcript(output.align)
         recordings = replace(recordings, chunk_seconds=0.0)  # the transcript is that of the whole file
         output = replace(output, offsets=True, words=True)
-    else:
-        decoder = make_decoder(decoding, model.labels)
-    if inference.int8:
-        quantize(model)
-    recognizer = Recognizer(model, decoder, dtype)
+    recognizer = load_recognizer(inference, decoding, transcript)
     if streaming.stream:
         transcribe_live(recognizer, files[0], streaming)
         return 0

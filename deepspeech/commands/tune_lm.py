@@ -1,4 +1,4 @@
-"""Find the weights of a language model: `python -m deepspeech.commands.tune_lm output.npz --lm-path lm.arpa`.
+"""Find the weights of a language model: `deepspeech tune-lm output.npz --lm-path lm.arpa`.
 
 The output comes from `test.py --save-output`. Every trial decodes all of it with one alpha and
 beta, in `--lm-workers` threads. With `--study` the trials are kept in an SQLite file, and a later run
@@ -7,6 +7,7 @@ resumes from there.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,8 +20,8 @@ from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.beam_search.language_model import LanguageModel
 from deepspeech.errors import InputError
+from deepspeech.evaluation.evaluate import Evaluation, compare
 from deepspeech.evaluation.log_probs import SavedOutput
-from deepspeech.evaluation.metrics import ErrorCounts, char_errors, word_errors
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
 
 
@@ -44,9 +45,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise InputError("there are no weights to tune without a language model; pass --lm-path")
     output = SavedOutput.read(arguments.values["output"])
     language_model = LanguageModel(decoder.lm_path, output.labels, decoder.lm_unit)
-    trials = Trials(output, decoder, language_model)
     study = _study(tuning)
-    search(study, trials, tuning)
+    for _ in (bar := tqdm(range(tuning.trials), desc="Tuning", unit="trial")):
+        trial = study.ask()
+        alpha = trial.suggest_float("alpha", *tuning.alpha_range)
+        beta = trial.suggest_float("beta", *tuning.beta_range)
+        config = replace(decoder, alpha=alpha, beta=beta)
+        evaluation = evaluate(output, BeamCTCDecoder(output.labels, config, language_model))
+        trial.set_user_attr("cer", evaluation.characters.rate)
+        study.tell(trial, evaluation.words.rate)
+        bar.set_postfix_str(f"best WER {100 * best_trial(study).value:.2f} %")
     best = best_trial(study)
     if tuning.plot:
         draw(study, best, tuning.plot)
@@ -63,44 +71,11 @@ def _add_output(parser: Any) -> None:
     parser.add_argument("output", metavar="OUTPUT", help="a file of test.py --save-output")
 
 
-@dataclass
-class Trials:
-    """Decodes the output of a network with given weights.
-
-    Args:
-        output: Log-probabilities and references.
-        config: Everything but the weights.
-        language_model: That of the configuration.
-    """
-
-    output: SavedOutput
-    config: DecoderConfig
-    language_model: LanguageModel
-
-    def __call__(self, alpha: float, beta: float) -> tuple[ErrorCounts, ErrorCounts]:
-        """Word and character errors."""
-        config = replace(self.config, alpha=alpha, beta=beta)
-        decoder = BeamCTCDecoder(self.output.labels, config, self.language_model)
-        results = decoder.decode_all([each.astype(np.float32) for each in self.output.log_probs])
-        words, characters = ErrorCounts(), ErrorCounts()
-        for reference, hypotheses in zip(self.output.references, results, strict=True):
-            text = " ".join(hypotheses[0].text.split())
-            words += word_errors(reference, text)
-            characters += char_errors(reference, text)
-        return words, characters
-
-
-def search(study: Any, trials: Trials, tuning: TuningConfig) -> None:
-    """Run `tuning.trials` more trials."""
-    bar = tqdm(range(tuning.trials), desc="Tuning", unit="trial")
-    for _ in bar:
-        trial = study.ask()
-        alpha = trial.suggest_float("alpha", *tuning.alpha_range)
-        beta = trial.suggest_float("beta", *tuning.beta_range)
-        words, characters = trials(alpha, beta)
-        trial.set_user_attr("cer", characters.rate)
-        study.tell(trial, words.rate)
-        bar.set_postfix_str(f"best WER {100 * best_trial(study).value:.2f} %")
+def evaluate(output: SavedOutput, decoder: BeamCTCDecoder) -> Evaluation:
+    """Decode the saved output of a network and count the errors."""
+    results = decoder.decode_all([each.astype(np.float32) for each in output.log_probs])
+    pairs = zip(output.references, results, strict=True)
+    return Evaluation([compare("", reference, best.text) for reference, (best, *_) in pairs], math.nan)
 
 
 def best_trial(study: Any) -> Any:
@@ -146,7 +121,10 @@ def draw(study: Any, best: Any, path: str) -> None:
 
 
 def _study(tuning: TuningConfig) -> Any:
-    optuna = _optuna()
+    try:
+        import optuna
+    except ImportError:
+        raise InputError("the package optuna is missing; pip install optuna") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage = f"sqlite:///{tuning.study}" if tuning.study else None
     try:
@@ -158,15 +136,3 @@ def _study(tuning: TuningConfig) -> Any:
     seed = tuning.seed + len(study.trials)
     study.sampler = optuna.samplers.TPESampler(seed=seed)
     return study
-
-
-def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError:
-        raise InputError("the package optuna is missing; pip install optuna") from None
-    return optuna
-
-
-if __name__ == "__main__":
-    cli.run(main)

@@ -1,4 +1,4 @@
-"""Model and device of the scripts that run a trained network; the decoder."""
+"""From options to a recogniser: model, device, number format, decoder."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from dataclasses import dataclass, fields
 
 import torch
 
+from deepspeech import distributed
 from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
 from deepspeech.beam_search.config import DecoderConfig
+from deepspeech.checkpoint.format import load_model
+from deepspeech.decoding.alignment import ForcedAligner
 from deepspeech.decoding.decoder import StreamingDecoder
 from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.device import number_format, process_device
 from deepspeech.errors import InputError
+from deepspeech.inference.quantization import quantize
+from deepspeech.inference.recognizer import Recognizer
 from deepspeech.labels import Labels
 from deepspeech.options import Options, one_of, option, shown
 
@@ -22,25 +27,35 @@ class InferenceConfig(Options):
 
     model_path: str = option("models/deepspeech_final.pth", "a model or checkpoint; path or URL")
     cuda: bool = option(False, "run on the GPU")
-    half: bool = option(False, "half precision on the GPU, as --precision fp16")
+    half: bool = option(False, "half precision on the GPU, as --precision fp16", needs="cuda")
     precision: str = option(
         "fp32", "number format: fp32, bf16, fp16 (on a GPU) or auto", one_of("fp32", "bf16", "fp16", "auto")
     )
     int8: bool = option(False, "8-bit weights in lstm and gru layers, on the CPU")
 
 
-def device_and_format(config: InferenceConfig) -> tuple[torch.device, torch.dtype]:
-    """The device to run on and the dtype for autocast there; float32 means no autocast.
+def load_recognizer(
+    config: InferenceConfig, decoding: DecoderConfig, transcript: str | None = None
+) -> Recognizer:
+    """A trained network on its device, read by the first process, with its decoder.
+
+    Args:
+        config: Model, device and number format.
+        decoding: See `make_decoder`.
+        transcript: Text to align with the audio instead of decoding.
 
     Raises:
-        InputError: There is no GPU, or half precision is asked of a CPU.
+        InputError: There is no GPU, the model cannot be loaded, the options contradict each other, or the
+            transcript has characters that are not in the labels.
     """
     if config.cuda and not torch.cuda.is_available():
         raise InputError("--cuda: no CUDA device can be used here; leave the flag out to run on the CPU")
-    if config.half and not config.cuda:
-        raise InputError("--half: half precision needs --cuda; leave the flag out on the CPU")
     device = process_device(config.cuda)
-    return device, number_format("fp16" if config.half else config.precision, device)
+    dtype = number_format("fp16" if config.half else config.precision, device)
+    model = distributed.on_rank_zero(lambda: load_model(config.model_path)).to(device)
+    labels = model.labels
+    decoder = make_decoder(decoding, labels) if transcript is None else ForcedAligner(labels, transcript)
+    return Recognizer(quantize(model) if config.int8 else model, decoder, dtype)
 
 
 def make_decoder(config: DecoderConfig, labels: Labels) -> StreamingDecoder:

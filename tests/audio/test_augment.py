@@ -38,7 +38,6 @@ from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.errors import InputError
 from deepspeech.evaluation.evaluate import evaluate
 from deepspeech.labels import Labels
-from deepspeech.training.config import TrainingConfig
 from tests.conftest import checkpoints, load_script
 
 RATE = 16000  # Hz
@@ -329,7 +328,7 @@ def noisy_run(manifest: Path, folders: dict[str, Path], tmp_path_factory: pytest
 def test_noise_reaches_the_training_loader_only(manifest, corpus, folders, noisy_run):
     model, device = load_model(noisy_run / "deepspeech_final.pth"), torch.device("cpu")
     config = AugmentConfig(noise_dir=str(folders["noise"]), noise_prob=1.0)
-    options = str(manifest), model, DataConfig(num_workers=0), TrainingConfig(), device
+    options = str(manifest), model, DataConfig(num_workers=0), device
     clean = features_of(loader_of(corpus, None), 0)
     assert same(clean, features_of(train.make_loader(*options), 0))
     assert not same(clean, features_of(train.make_loader(*options, Augmentation(config, RATE)), 0))

@@ -258,7 +258,7 @@ def test_mistakes_on_the_command_line_of_training(files, arguments, words):
         ("test.py", ["--model-path", "gone.pth"], "gone.pth: no such model file; correct the path"),
         ("test.py", ["--model-path", "."], ".: no such model file"),
         ("test.py", ["--test-manifest", "gone.csv"], "gone.csv: cannot read the manifest"),
-        ("test.py", ["--half"], "--half: half precision needs --cuda"),
+        ("test.py", ["--half"], "--half: has no effect without --cuda"),
         ("test.py", ["--output", "labels.json/rows.csv"], "--output labels.json: cannot write there"),
         ("transcribe.py", [], "no audio file; give one or more"),
         ("transcribe.py", ["--model-path", "labels.json", "a.wav"], "labels.json: not a"),

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deepspeech import cli
-from deepspeech.corpora.manifest_tools import ManifestConfig, build, prune, write
+from deepspeech.corpora.manifest_tools import ManifestConfig, build, prune
+from deepspeech.data.manifest import write_manifest
 
 EXAMPLES = "data/build_manifest.py recordings/ --output-path all.csv --max-duration 15"
 
@@ -21,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     config = arguments.make(ManifestConfig)
     utterances = build(arguments.values["folder"], config.skip_faulty)
-    write(config.output_path, prune(utterances, config.min_duration, config.max_duration))
+    write_manifest(config.output_path, prune(utterances, config.min_duration, config.max_duration))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from deepspeech import cli
-from deepspeech.corpora.manifest_tools import ManifestConfig, merge, prune, write
+from deepspeech.corpora.manifest_tools import ManifestConfig, merge, prune
+from deepspeech.data.manifest import write_manifest
 
 EXAMPLES = "data/merge_manifests.py an4.csv libri.csv --output-path all.csv --min-duration 1"
 
@@ -21,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     config = arguments.make(ManifestConfig)
     utterances = merge(arguments.values["manifests"], config.skip_faulty)
-    write(config.output_path, prune(utterances, config.min_duration, config.max_duration))
+    write_manifest(config.output_path, prune(utterances, config.min_duration, config.max_duration))
 
 
 if __name__ == "__main__":

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from deepspeech import cli
-from deepspeech.corpora.manifest_tools import speaker_folder, split, write
-from deepspeech.data.manifest import read_manifest
+from deepspeech.corpora.manifest_tools import speaker_folder, split
+from deepspeech.data.manifest import read_manifest, write_manifest
 from deepspeech.data.parallel import report_faults
 from deepspeech.errors import InputError
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     speaker = speaker_folder(config.speaker_level) if config.speaker_level else None
     parts = split(utterances, config.fractions, config.seed, speaker)
     for path, part in zip(config.output_paths, parts, strict=True):
-        write(path, part)
+        write_manifest(path, part)
 
 
 if __name__ == "__main__":

@@ -23,8 +23,7 @@ import soxr
 from tqdm import tqdm
 
 from deepspeech import cli
-from deepspeech.corpora.manifest_tools import write
-from deepspeech.data.manifest import Utterance
+from deepspeech.data.manifest import Utterance, write_manifest
 from deepspeech.errors import InputError
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
 
@@ -275,7 +274,7 @@ def make_corpus(folder: Path, lines: dict[str, list[Line]]) -> None:
         utterances.sort(key=lambda utterance: (utterance.duration, utterance.audio_path))
         for split in lines:
             rows = [each for each in utterances if Path(each.audio_path).name.startswith(split)]
-            write(folder / f"{split}_manifest.csv", rows)
+            write_manifest(folder / f"{split}_manifest.csv", rows)
     except (OSError, soundfile.SoundFileError) as error:
         raise InputError(
             f"{folder}: the corpus cannot be written: {error}; fix it or change --target-dir"

@@ -84,14 +84,8 @@ def read_texts(paths: Iterable[str]) -> Iterator[str]:
             if faults:
                 raise InputError(faults[0])
             yield from (read_transcript(utterance.transcript_path) for utterance in utterances)
-            continue
-        try:
-            with open(path, encoding="utf-8-sig") as file:
-                yield from file
-        except OSError as error:
-            raise InputError(f"{path}: cannot read the text: {error.strerror}; correct the path") from None
-        except UnicodeDecodeError:
-            raise InputError(f"{path}: text is not UTF-8; convert it") from None
+        else:
+            yield from read_transcript(path).splitlines()
 
 
 def normalised(sentences: Iterable[str], labels: Labels, upper: bool) -> Iterator[str]:

@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from tqdm import tqdm
 
+from deepspeech.atomic_file import check_writable
 from deepspeech.errors import InputError
 
 CHUNK = 1 << 20  # bytes
@@ -45,7 +46,7 @@ def download(
     path = Path(path)
     if path.exists():
         return path
-    _make_folder(path.parent)
+    check_writable(path.parent, "--target-dir")
     part = path.with_name(path.name + ".part")
     failures = 0
     with tqdm(desc=path.name, unit="B", unit_scale=True, leave=False) as bar:
@@ -81,13 +82,6 @@ def _temporary_reason(url: str, error: Exception) -> str:
     if getattr(error, "errno", None) in LOCAL_ERRORS:
         raise InputError(f"{url}: cannot write the file: {error}; free space or choose another folder")
     return str(getattr(error, "reason", error)) or type(error).__name__
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot make the folder: {error.strerror}; choose another one") from None
 
 
 def _size(path: Path) -> int:
@@ -141,11 +135,11 @@ def extract(archive: str | Path, folder: str | Path) -> Path:
         raise InputError(f"{archive}: no such archive; correct the path")
     partial = folder.with_name(folder.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
-    _make_folder(partial)
+    check_writable(partial, "--target-dir")
     try:
         (_extract_zip if zipfile.is_zipfile(archive) else _extract_tar)(archive, partial)
         return partial.rename(folder)
-    except (tarfile.FilterError, _OutsideError) as error:
+    except tarfile.FilterError as error:
         raise InputError(f"{archive}: refused, it is not safe: {error}; get it from its publisher") from None
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
         reason = str(error).partition("\n")[0].rstrip(":")
@@ -154,19 +148,12 @@ def extract(archive: str | Path, folder: str | Path) -> Path:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-class _OutsideError(Exception):
-    """A member of an archive would be extracted outside the folder."""
-
-    def __str__(self) -> str:
-        return f"{self.args[0]!r} would be extracted outside the folder"
-
-
 def _extract_zip(archive: Path, folder: Path) -> None:
     with zipfile.ZipFile(archive) as package:
         for name in tqdm(package.namelist(), f"Extracting {archive.name}", unit="file", leave=False):
             paths = PurePosixPath(name), PureWindowsPath(name)
             if any(path.is_absolute() or path.drive or ".." in path.parts for path in paths):
-                raise _OutsideError(name)  # zipfile would silently drop the ".."
+                raise _outside(name)  # zipfile would silently drop the ".."
             package.extract(name, folder)
 
 
@@ -174,8 +161,12 @@ def _extract_tar(archive: Path, folder: Path) -> None:
     with tarfile.open(archive) as package:
         for member in tqdm(package, f"Extracting {archive.name}", unit="file", leave=False):
             if PurePosixPath(member.name).is_absolute():
-                raise _OutsideError(member.name)
+                raise _outside(member.name)
             package.extract(member, folder, filter="data")  # refuses the other ways out
+
+
+def _outside(name: str) -> tarfile.FilterError:
+    return tarfile.FilterError(f"{name!r} would be extracted outside the folder")
 
 
 def stem(archive: str | Path) -> str:

@@ -1,4 +1,4 @@
-"""Build, merge, filter, split and write manifests."""
+"""Build, merge, filter and split manifests."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from deepspeech import log
 from deepspeech.audio import loading
 from deepspeech.audio.loading import AUDIO_SUFFIXES, find_audio
-from deepspeech.data.manifest import Utterance, read_manifest, write_manifest
+from deepspeech.data.manifest import Utterance, read_manifest
 from deepspeech.data.parallel import map_checked, report_faults
 from deepspeech.errors import InputError
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
@@ -127,16 +126,14 @@ def split(
 
     Args:
         utterances: What to split.
-        fractions: Share of every part, in any unit: `(9, 1)` is `(0.9, 0.1)`.
+        fractions: Share of every part, positive, in any unit: `(9, 1)` is `(0.9, 0.1)`.
         seed: The same seed gives the same parts.
         speaker: Returns the speaker of an utterance. All utterances of a speaker go to the same part,
             and shares are as close as whole speakers allow.
 
     Raises:
-        InputError: A fraction is not positive, or a part would stay empty.
+        InputError: A part would stay empty.
     """
-    if not all(0 < fraction < math.inf for fraction in fractions):
-        raise InputError(f"fractions {' '.join(map(str, fractions))}: must be positive")
     groups: dict[str, list[int]] = {}
     for index, each in enumerate(utterances):
         groups.setdefault(speaker(each) if speaker else str(index), []).append(index)
@@ -164,14 +161,3 @@ def speaker_folder(level: int) -> Callable[[Utterance], str]:
         return str(parents[level - 1])
 
     return speaker
-
-
-def write(path: str | Path, utterances: Sequence[Utterance]) -> None:
-    """Write a manifest and log its size.
-
-    Raises:
-        InputError: It cannot be written.
-    """
-    write_manifest(path, utterances)
-    hours = sum(each.duration or 0 for each in utterances) / 3600
-    log.info(f"{path}: {len(utterances)} utterances" + (f", {hours:.2f} hours" if hours else ""))

@@ -19,14 +19,13 @@ from urllib.parse import urlsplit
 
 import numpy as np
 import soundfile
-import soxr
 from tqdm import tqdm
 
 from deepspeech import log
 from deepspeech.audio import loading
 from deepspeech.corpora import download
-from deepspeech.corpora.manifest_tools import sort, write
-from deepspeech.data.manifest import Utterance
+from deepspeech.corpora.manifest_tools import sort
+from deepspeech.data.manifest import Utterance, write_manifest
 from deepspeech.data.parallel import map_checked, report_faults
 from deepspeech.errors import InputError
 from deepspeech.labels import PATH_HELP, Labels, UnknownCharacters
@@ -193,7 +192,7 @@ def write_manifests(config: CorpusConfig, corpus: str, splits: dict[str, list[Ut
     """
     os.makedirs(config.manifest_dir, exist_ok=True)
     for split, utterances in splits.items():
-        write(os.path.join(config.manifest_dir, f"{corpus}_{split}_manifest.csv"), utterances)
+        write_manifest(os.path.join(config.manifest_dir, f"{corpus}_{split}_manifest.csv"), utterances)
 
 
 def read_lines(path: Path, corpus: str) -> list[str]:
@@ -256,7 +255,7 @@ def _samples(recording: Recording, sample_rate: int) -> np.ndarray:
     if len(samples) == 0:
         raise InputError(f"{recording.audio_path}: no audio from {recording.start} to {recording.end} s")
     mono: np.ndarray = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1).astype("int16")
-    return np.asarray(mono if rate == sample_rate else soxr.resample(mono, rate, sample_rate))
+    return loading.resample(mono, rate, sample_rate)
 
 
 def _write_flac(path: Path, samples: np.ndarray, sample_rate: int) -> None:

@@ -7,10 +7,11 @@ import functools
 import io
 import math
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deepspeech import log
 from deepspeech.errors import InputError
 
 
@@ -77,8 +78,8 @@ def _parse(row: Sequence[str], folder: str, place: str) -> Utterance:
     return Utterance(audio_path, transcript_path, seconds, place)
 
 
-def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
-    """Write a manifest; paths within its folder become relative.
+def write_manifest(path: str | Path, utterances: Sequence[Utterance]) -> None:
+    """Write a manifest and log its size; paths within its folder become relative.
 
     Raises:
         InputError: The file cannot be written, or a path is not UTF-8.
@@ -104,6 +105,8 @@ def write_manifest(path: str | Path, utterances: Iterable[Utterance]) -> None:
     except UnicodeEncodeError as error:
         name = error.object[max(error.start - 40, 0) : error.end]
         raise InputError(f"{path}: a file name is not UTF-8: {name!a}; rename the file") from None
+    hours = sum(each.duration or 0 for each in utterances) / 3600
+    log.info(f"{path}: {len(utterances)} utterances" + (f", {hours:.2f} hours" if hours else ""))
 
 
 def read_transcript(path: str | Path) -> str:

@@ -98,7 +98,7 @@ def test_transcripts_of_a_manifest(folder, corpus):
 def test_wrong_texts(folder):
     with pytest.raises(InputError, match="no sentence that can be written"):
         build(folder, "only lower case\n")
-    with pytest.raises(InputError, match="cannot read the text: No such file"):
+    with pytest.raises(InputError, match="cannot read the transcript: No such file"):
         build_lm.main([str(folder / "none.txt"), str(folder / "x.arpa")])
     (folder / "latin").write_bytes("É\n".encode("latin-1"))
     with pytest.raises(InputError, match="not UTF-8"):

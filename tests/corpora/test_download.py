@@ -55,7 +55,7 @@ def test_a_missing_file_is_reported_in_one_line(tmp_path, server):
 def test_an_unwritable_folder_is_reported_in_one_line(tmp_path, server):
     server.files["a"] = b"0123456789"
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(InputError, match=r"file: cannot make the folder: .*choose another one"):
+    with pytest.raises(InputError, match=r"--target-dir .*file: cannot write there: .*choose another folder"):
         download.download(server.url("a"), tmp_path / "file" / "a")
     assert not server.requests
 

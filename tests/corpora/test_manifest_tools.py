@@ -112,8 +112,8 @@ def test_split_keeps_speakers_together():
 def test_split_into_more_parts_than_speakers_is_an_error():
     with pytest.raises(InputError, match="1 speakers are too few"):
         split(utterances(10), (1, 1), speaker=speaker_folder(1))
-    with pytest.raises(InputError, match="must be positive"):
-        split(utterances(10), (1, 0))
+    with pytest.raises(InputError, match=r"--fractions .*must be positive"):
+        split_manifest.main("all.csv --output-paths one.csv two.csv --fractions 1 0".split())
     with pytest.raises(InputError, match="use a lower level"):
         split(utterances(10), (1, 1), speaker=speaker_folder(9))
 

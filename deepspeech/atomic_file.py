@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import csv
+import io
 import os
 import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from deepspeech.errors import InputError
@@ -40,6 +43,13 @@ def write_atomic(path: str | Path, data: bytes | memoryview) -> None:
             f"{path}: cannot write: {error.strerror}; make room or choose another folder "
             "(files written before are intact)"
         ) from None
+
+
+def write_csv(path: str | Path, rows: Iterable[Sequence[object]]) -> None:
+    """Write a table as `write_atomic` does; the first row holds the names of the columns."""
+    text = io.StringIO(newline="")
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    write_atomic(path, text.getvalue().encode())
 
 
 def check_writable(folder: str | Path, flag: str) -> None:

@@ -70,8 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as stop:
         log.warning(str(stop))
         return 128 + stop.signal_number
-    if history.rows and distributed.is_rank_zero():
-        best = min(history.rows, key=lambda row: row.wer)
+    if history and distributed.is_rank_zero():
+        best = min(history, key=lambda row: row.wer)
         path, curves = folder.describe(training.best_val_model_name), folder.describe(FIGURE)
         print(
             f"Best: epoch {best.epoch}, WER {100 * best.wer:.2f} %, CER {100 * best.cer:.2f} %, "

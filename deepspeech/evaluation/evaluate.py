@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -14,7 +12,7 @@ import torch
 from tqdm import tqdm
 
 from deepspeech import distributed
-from deepspeech.atomic_file import write_atomic
+from deepspeech.atomic_file import write_csv
 from deepspeech.data.loader import AudioDataLoader
 from deepspeech.decoding.decoder import Decoder
 from deepspeech.decoding.word_times import confidences
@@ -64,19 +62,14 @@ class Evaluation:
         Raises:
             InputError: The file cannot be written.
         """
-        columns = ["audio", "reference", "hypothesis"]
-        for unit in ("word", "character"):
-            columns += [f"{unit}s", f"{unit}_sub", f"{unit}_del", f"{unit}_ins"]
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns)
+        counts = [f"{unit}{part}" for unit in ("word", "character") for part in ("s", "_sub", "_del", "_ins")]
+        rows: list[list[str | int]] = [["audio", "reference", "hypothesis", *counts]]
         for result in self.results:
-            counts = [
-                (each.length, each.substitutions, each.deletions, each.insertions)
-                for each in (result.words, result.characters)
-            ]
-            writer.writerow([result.audio_path, result.reference, result.hypothesis, *chain(*counts)])
-        write_atomic(path, text.getvalue().encode())
+            row: list[str | int] = [result.audio_path, result.reference, result.hypothesis]
+            for errors in (result.words, result.characters):
+                row += [errors.length, errors.substitutions, errors.deletions, errors.insertions]
+            rows.append(row)
+        write_csv(path, rows)
 
 
 @torch.inference_mode()

@@ -11,12 +11,11 @@ import ctypes
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from tqdm import tqdm
 
-from deepspeech.data.batch import Batch, Sample, WaveformSample, collate, collate_waveforms
+from deepspeech.data.batch import Batch, WaveformSample, collate_waveforms
 from deepspeech.data.loader import AudioDataLoader, DeviceFeatures
 from deepspeech.errors import InputError
 from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
@@ -69,7 +68,8 @@ class Trial:
 
     def __post_init__(self) -> None:
         self.step = TrainStep(DeepSpeech(self.model).train().to(self.device), self.training)
-        self.features = DeviceFeatures(self.model.features).to(self.device)
+        device = self.device if self.features_on_device else "cpu"
+        self.features = DeviceFeatures(self.model.features).to(device)
         self.bar = tqdm(desc="Trying batches", unit="trial", leave=False)
 
     def run(self, utterances: int) -> None:
@@ -112,13 +112,9 @@ class Trial:
         samples = math.ceil(self.seconds * features.sample_rate)
         target = torch.arange(self.characters) % (len(self.model.labels) - 1)
         target += target >= self.model.labels.index("_")
-        common: dict[str, Any] = {"index": 0, "target": target, "duration": self.seconds}
-        if self.features_on_device:
-            wave = WaveformSample(waveform=torch.randn(samples), **common)
-            batch: Batch = self.features(collate_waveforms([wave] * utterances, features.stride_samples))
-            return batch
-        noise = torch.randn(features.bins, features.frames.count(samples))
-        return collate([Sample(features=noise, **common)] * utterances)
+        sample = WaveformSample(index=0, waveform=torch.randn(samples), target=target, duration=self.seconds)
+        batch: Batch = self.features(collate_waveforms([sample] * utterances, features.stride_samples))
+        return batch
 
 
 def find_batch(trial: Trial, most: int, limit: int | None = None) -> int:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 
 import torch
-from torch.profiler import ProfilerActivity, record_function
+from torch.profiler import record_function
 from tqdm import tqdm
 
 from deepspeech.data.batch import Batch
@@ -31,20 +31,18 @@ def profile(trainer: Trainer, steps: int) -> str:
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # no messages from the profiler itself
     path = trainer.folder.path / "profile.json"
-    cuda = trainer.step.device.type == "cuda"
     batches, audio = _endless(trainer), 0.0
     _annotate(trainer)
     with tqdm(total=WARM_UP + steps, desc="Profiling", unit="step", leave=False) as bar:
         for _ in range(WARM_UP):
             _step(trainer, batches)
             bar.update()
-        activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
-        with torch.profiler.profile(activities=activities) as profiler:
+        with torch.profiler.profile() as profiler:
             clock = time.perf_counter()
             for _ in range(steps):
                 audio += _step(trainer, batches)
                 bar.update()
-            if cuda:
+            if trainer.step.device.type == "cuda":
                 torch.cuda.synchronize()
             seconds = time.perf_counter() - clock
     profiler.export_chrome_trace(str(path))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import io
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepspeech.atomic_file import write_atomic
+from deepspeech.atomic_file import check_writable, write_atomic, write_csv
 from deepspeech.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,49 +49,40 @@ class EpochRow:
         return text + "".join(f", {number} {name}" for name, number in counts.items() if number)
 
 
-class History:
-    """One row per epoch, written to a folder as a table and a figure."""
+def write_history(folder: Path, title: str, rows: Sequence[EpochRow]) -> None:
+    """Write one row per epoch to a folder, as a table and a figure.
 
-    def __init__(self, folder: str | Path, title: str) -> None:
-        self.folder, self.title = Path(folder), title
-        self.rows: list[EpochRow] = []
+    Raises:
+        InputError: They cannot be written.
+    """
+    names = [entry.name for entry in fields(EpochRow)]
+    write_csv(folder / TABLE, [names, *map(astuple, rows)])
+    write_atomic(folder / FIGURE, _figure(title, rows))
 
-    def write(self) -> None:
-        """Write the table and the figure.
 
-        Raises:
-            InputError: They cannot be written.
-        """
-        text = io.StringIO()
-        writer = csv.DictWriter(text, [entry.name for entry in fields(EpochRow)], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(map(asdict, self.rows))
-        write_atomic(self.folder / TABLE, text.getvalue().encode())
-        write_atomic(self.folder / FIGURE, self._figure())
+def _figure(title: str, rows: Sequence[EpochRow]) -> bytes:
+    from matplotlib.figure import Figure
 
-    def _figure(self) -> bytes:
-        from matplotlib.figure import Figure
-
-        rows, figure = self.rows, Figure(figsize=(9, 3.6), layout="constrained")
-        figure.suptitle(self.title)
-        losses = {"training": [row.train_loss for row in rows], "validation": [row.val_loss for row in rows]}
-        errors = {"WER": [100 * row.wer for row in rows], "CER": [100 * row.cer for row in rows]}
-        panels = {"CTC loss per utterance": losses, "validation errors, %": errors}
-        for axes, (label, curves) in zip(figure.subplots(1, 2), panels.items(), strict=True):
-            for name, values in curves.items():
-                axes.plot([row.epoch for row in rows], values, "o-", label=name)
-            axes.set(xlabel="epoch", ylabel=label, ylim=(0, None))
-            axes.legend()
-            axes.grid(alpha=0.3)
-            axes.xaxis.get_major_locator().set_params(integer=True)
-        best = min(rows, key=lambda row: row.wer)
-        axes.annotate(
-            f"{100 * best.wer:.1f} %", (best.epoch, 100 * best.wer), xytext=(0, 8),
-            textcoords="offset points", ha="center",
-        )  # fmt: skip
-        data = io.BytesIO()
-        figure.savefig(data, format="png", dpi=120)
-        return data.getvalue()
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    figure.suptitle(title)
+    losses = {"training": [row.train_loss for row in rows], "validation": [row.val_loss for row in rows]}
+    errors = {"WER": [100 * row.wer for row in rows], "CER": [100 * row.cer for row in rows]}
+    panels = {"CTC loss per utterance": losses, "validation errors, %": errors}
+    for axes, (label, curves) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+        for name, values in curves.items():
+            axes.plot([row.epoch for row in rows], values, "o-", label=name)
+        axes.set(xlabel="epoch", ylabel=label, ylim=(0, None))
+        axes.legend()
+        axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+    best = min(rows, key=lambda row: row.wer)
+    axes.annotate(
+        f"{100 * best.wer:.1f} %", (best.epoch, 100 * best.wer), xytext=(0, 8),
+        textcoords="offset points", ha="center",
+    )  # fmt: skip
+    data = io.BytesIO()
+    figure.savefig(data, format="png", dpi=120)
+    return data.getvalue()
 
 
 class TensorBoard:
@@ -106,12 +97,8 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
             raise InputError("--tensorboard: install it with `pip install tensorboard`") from None
-        try:
-            self.writer = SummaryWriter(folder)
-        except OSError as error:
-            raise InputError(
-                f"--log-dir {folder}: cannot write: {error.strerror}; choose another folder"
-            ) from None
+        check_writable(folder, "--log-dir")
+        self.writer = SummaryWriter(folder)
         self.name, self.log_params = name, log_params
 
     def add(self, row: EpochRow, model: Module) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from typing import Self
 
@@ -25,13 +24,11 @@ class StopSignals:
 
     def __enter__(self) -> Self:
         self._handlers = {number: signal.signal(number, self._record) for number in NUMBERS}
-        self._process = os.getpid()
         return self
 
     def __exit__(self, *error: object) -> None:
-        if os.getpid() == self._process:  # not in a forked worker
-            for number, handler in self._handlers.items():
-                signal.signal(number, handler)
+        for number, handler in self._handlers.items():
+            signal.signal(number, handler)
 
     def _record(self, number: int, frame: object) -> None:
         self.received = number

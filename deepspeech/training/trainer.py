@@ -22,7 +22,7 @@ from deepspeech.evaluation.evaluate import Evaluation, evaluate
 from deepspeech.model.ctc import too_short
 from deepspeech.model.deepspeech2 import DeepSpeech
 from deepspeech.training.config import TrainingConfig
-from deepspeech.training.history import FIGURE, TABLE, EpochRow, History, TensorBoard
+from deepspeech.training.history import FIGURE, TABLE, EpochRow, TensorBoard, write_history
 from deepspeech.training.optimizer import learning_rate, load_optimizer_state
 from deepspeech.training.signals import Interrupted, StopSignals
 from deepspeech.training.state import PendingLosses, Progress, ResumeState, random_state, set_random_state
@@ -69,14 +69,14 @@ class Trainer:
         self.step = TrainStep(model, config)
         self.progress, self.best_wer = Progress(), math.inf
         self.losses = PendingLosses(self.corpus, config.max_bad_steps)
-        self.history = History(folder.path, config.id)
+        self.history: list[EpochRow] = []
         self.board = None
         if config.tensorboard and distributed.is_rank_zero():
             self.board = TensorBoard(config.log_dir, config.id, config.log_params)
         self.signals = StopSignals()
 
-    def fit(self) -> History:
-        """Train until the last epoch.
+    def fit(self) -> list[EpochRow]:
+        """Train until the last epoch; returns the history, one row per epoch.
 
         Raises:
             Interrupted: SIGTERM or Ctrl-C; a checkpoint is saved.
@@ -178,7 +178,7 @@ class Trainer:
     def _finish_epoch(self, evaluation: Evaluation) -> None:
         """Write the results and checkpoints, and move on to the next epoch."""
         row = self._row(evaluation)
-        self.history.rows.append(row)
+        self.history.append(row)
         self.progress = Progress(epoch=row.epoch, named=self.progress.named)
         better = row.wer < self.best_wer
         self.best_wer = min(row.wer, self.best_wer)
@@ -204,7 +204,7 @@ class Trainer:
         )
 
     def _write(self, row: EpochRow, better: bool) -> None:
-        self.history.write()
+        write_history(self.folder.path, self.config.id, self.history)
         self.folder.publish(TABLE, FIGURE)
         if self.board:
             self.board.add(row, self.model)
@@ -259,7 +259,7 @@ class Trainer:
             best_wer=self.best_wer,
             optimizer=self.step.optimizer.state_dict(),
             plan=self.sampler.plan(),
-            history=self.history.rows,
+            history=self.history,
             scaler=self.step.scaler.state_dict(),
             new_layers=self.new_layers,
             random=random_state(self.step.device),
@@ -289,7 +289,7 @@ class Trainer:
             note = f"with a new optimiser: {reason}"
         if state.imported:
             log.info(f"{state.source}: resuming after epoch {epoch} of deepspeech.pytorch, {note}")
-        self.progress, self.history.rows, self.new_layers = state.progress, state.history, state.new_layers
+        self.progress, self.history, self.new_layers = state.progress, state.history, state.new_layers
         best = self.config.best_val_model_name
         if distributed.on_rank_zero(
             lambda: best in self.folder.names()

@@ -58,7 +58,7 @@ def assert_equal(one, other):
 
 @pytest.mark.parametrize("options", [{"adam": True, "learning_rate": 5e-3}, {"learning_rate": 1e-3}])
 def test_the_loss_falls(corpus, tmp_path, labels, options):
-    rows = make_trainer(corpus, tmp_path, labels, epochs=4, **options).fit().rows
+    rows = make_trainer(corpus, tmp_path, labels, epochs=4, **options).fit()
     assert [row.epoch for row in rows] == [1, 2, 3, 4]
     assert rows[-1].train_loss < 0.8 * rows[0].train_loss
 
@@ -66,7 +66,7 @@ def test_the_loss_falls(corpus, tmp_path, labels, options):
 def test_the_reported_loss_is_the_mean_over_the_utterances(corpus, tmp_path, labels):
     """With a tiny learning rate and one batch per epoch, the loss stays the same."""
     trainer = make_trainer(corpus, tmp_path, labels, batch_size=12, epochs=2, learning_rate=1e-12)
-    first, second = trainer.fit().rows
+    first, second = trainer.fit()
     batch = next(iter(trainer.train_loader))
     trainer.model.train()
     log_probs, frames = trainer.model(batch.features, batch.lengths)
@@ -108,7 +108,7 @@ def long_transcript(corpus, name="train_0.txt"):
 def test_an_utterance_too_short_for_ctc_is_reported_once(own_corpus, tmp_path, labels, capsys):
     long_transcript(own_corpus)
     trainer = make_trainer(own_corpus, tmp_path, labels, batch_size=2, epochs=3)
-    rows = trainer.fit().rows
+    rows = trainer.fit()
     shown = capsys.readouterr().err
     assert shown.count(f"{own_corpus.train}:1: skipped: fewer output frames than CTC needs") == 1
     assert [row.too_short for row in rows] == [1, 1, 1]
@@ -122,7 +122,7 @@ def test_an_utterance_too_short_for_ctc_has_no_gradient(own_corpus, tmp_path, la
         long_transcript(own_corpus, f"train_{index}.txt")
     trainer = make_trainer(own_corpus, tmp_path, labels, weight_decay=0.0, epochs=1)
     before = [weights.clone() for weights in trainer.model.parameters()]
-    (row,) = trainer.fit().rows
+    (row,) = trainer.fit()
     assert (row.too_short, row.train_loss, row.skipped_steps) == (4, 0.0, 0)
     assert all(map(torch.equal, before, trainer.model.parameters()))
 
@@ -139,7 +139,7 @@ def test_gradients_that_are_not_finite_are_skipped_and_counted(corpus, tmp_path,
         changed.append(any(not torch.equal(after[name], before[name]) for name in after))
 
     trainer.step.optimizer.register_step_post_hook(compare)
-    (row,) = trainer.fit().rows
+    (row,) = trainer.fit()
     assert row.skipped_steps == 2
     assert changed == [False, False, True]
     assert all(torch.isfinite(each).all() for each in trainer.model.parameters())
@@ -181,7 +181,7 @@ def test_the_bar_is_not_drawn_for_every_batch(corpus, tmp_path, labels, monkeypa
 
 def test_the_learning_rate_follows_the_schedule(corpus, tmp_path, labels):
     options = {"epochs": 3, "learning_anneal": 2.0, "learning_rate": 4e-4}
-    rows = make_trainer(corpus, tmp_path, labels, **options).fit().rows
+    rows = make_trainer(corpus, tmp_path, labels, **options).fit()
     assert [row.learning_rate for row in rows] == pytest.approx([4e-4, 2e-4, 1e-4])
 
 
@@ -202,7 +202,7 @@ def test_the_best_model_has_the_lowest_wer(corpus, tmp_path, labels):
     model = tiny_model(labels, hidden_size=32, hidden_layers=1)
     options = {"batch_size": 1, "epochs": 5, "adam": True, "learning_rate": 0.01}
     trainer = make_trainer(corpus, tmp_path, labels, model=model, **options)
-    rows = trainer.fit().rows
+    rows = trainer.fit()
     best = min(rows, key=lambda row: row.wer)
     assert best.wer < 1  # it did learn
     training, best_path = load_checkpoint(tmp_path / BEST).training, tmp_path / BEST
@@ -247,7 +247,7 @@ def test_resuming_from_any_checkpoint_equals_an_uninterrupted_run(corpus, tmp_pa
         rest = resumed(path, corpus, tmp_path / path.stem, labels, batch_size=2, **options)
         rest.fit()
         assert_equal(weights_of(rest), weights_of(whole))
-        for one, other in zip(rest.history.rows, whole.history.rows, strict=True):
+        for one, other in zip(rest.history, whole.history, strict=True):
             assert (one.train_loss, one.val_loss, one.wer) == (other.train_loss, other.val_loss, other.wer)
             assert one.learning_rate == other.learning_rate
 
@@ -296,12 +296,12 @@ def test_unreadable_utterances_can_be_left_out_while_training(tmp_path, own_corp
     trainer = make_trainer(own_corpus, tmp_path, labels, batch_size=1)
     trainer.train_loader.skip_faulty = True
     (own_corpus.folder / "train_2.wav").write_bytes(b"RIFF")
-    assert [row.unreadable for row in trainer.fit().rows] == [1, 1]
+    assert [row.unreadable for row in trainer.fit()] == [1, 1]
 
 
 @pytest.mark.parametrize("precision", ["auto", "bf16"])
 def test_mixed_precision_learns(corpus, tmp_path, labels, precision):
-    rows = make_trainer(corpus, tmp_path, labels, epochs=4, precision=precision).fit().rows
+    rows = make_trainer(corpus, tmp_path, labels, epochs=4, precision=precision).fit()
     assert rows[-1].train_loss < 0.9 * rows[0].train_loss
 
 
@@ -323,7 +323,7 @@ def test_reading_losses_every_few_steps_changes_nothing(corpus, tmp_path, labels
         spoiled = iter([1.0, math.nan, 1.0])
         layer = dict(trainer.model.named_parameters())["fc.0.module.1.weight"]
         layer.register_hook(lambda gradient, spoiled=spoiled: gradient * next(spoiled))
-        (row,) = trainer.fit().rows
+        (row,) = trainer.fit()
         assert row.skipped_steps == 1
         losses.append(row.train_loss)
         weights.append(weights_of(trainer))

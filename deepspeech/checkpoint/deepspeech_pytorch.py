@@ -47,15 +47,10 @@ def convert(
     else:
         options = model = content
         audio = content.get("audio_conf") or {}
-    found = architecture(state_dict)
-    for name, actual in found.items():
-        stated = model.get(name, actual)
-        stated = stated.lower() if isinstance(stated, str) else stated
-        if stated != actual:
-            raise InputError(f"{name} is {stated} in the file, but {actual} by its weights")
-    labels = _labels(options.get("labels"), state_dict)
+    found, labels = architecture(state_dict), _labels(options.get("labels"), state_dict)
+    rnn_type = str(model.get("rnn_type", found["rnn_type"])).lower()
+    check_config({**model, "rnn_type": rnn_type, "labels": labels}, state_dict)
     config = ModelConfig(**found, labels=labels, features=_features(audio))
-    check_config(config, state_dict)
     if audio.get("noise_dir"):
         log.info(
             f"{source}: its noise settings (noise_dir {audio['noise_dir']}) are dropped: "

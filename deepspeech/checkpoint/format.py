@@ -92,7 +92,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             raise InputError(f"its format is {content['format']!r}, this version reads {FORMAT}")
         config, state_dict = ModelConfig.from_dict(content["config"]), dict(content["state_dict"])
         check_tensors(state_dict)
-        check_config(config, state_dict)
+        check_config(vars(config), state_dict)
         training = content.get("training")
         if not isinstance(training, dict | None):
             raise InputError("its training state is not a dictionary")

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from deepspeech.errors import InputError
-from deepspeech.model.deepspeech2 import ModelConfig
 
 OUTPUT = "fc.0.module.1.weight"  # (labels, hidden)
 GATES = {4: "lstm", 3: "gru", 1: "rnn"}
@@ -51,15 +50,19 @@ def architecture(state_dict: Mapping[str, Tensor]) -> dict[str, Any]:
         raise InputError(f"weights are not those of this network (at {error})") from None
 
 
-def check_config(config: ModelConfig, state_dict: Mapping[str, Tensor]) -> None:
+def check_config(config: Mapping[str, Any], state_dict: Mapping[str, Tensor]) -> None:
     """Refuse a configuration that the weights contradict, before the network is built.
+
+    Args:
+        config: Fields of `ModelConfig` with their values: the labels, and any others.
+        state_dict: Weights.
 
     Raises:
         InputError: The first contradiction.
     """
     for name, actual in architecture(state_dict).items():
-        if getattr(config, name) != actual:
-            raise InputError(f"{name} is {getattr(config, name)} in the file, but {actual} by its weights")
+        if (stated := config.get(name, actual)) != actual:
+            raise InputError(f"{name} is {stated} in the file, but {actual} by its weights")
     rows = state_dict[OUTPUT].shape[0] if OUTPUT in state_dict else 0
-    if rows != len(config.labels):
-        raise InputError(f"{len(config.labels)} labels in the file, but {rows} by its weights")
+    if rows != len(config["labels"]):
+        raise InputError(f"{len(config['labels'])} labels in the file, but {rows} by its weights")

@@ -39,17 +39,27 @@ def starting_point(arguments: Arguments, folder: SaveFolder) -> Start:
     Raises:
         InputError: Flags contradict each other or the checkpoint, or a file cannot be used.
     """
-    training = arguments.make(TrainingConfig)
-    if checkpoint := _latest(training, folder):
-        return _resume(arguments, checkpoint)
-    if training.continue_from:
-        checkpoint = load_checkpoint(training.continue_from)
-        if training.finetune:
-            return _finetune(arguments, checkpoint, training.drop_layers)
-        return _resume(arguments, checkpoint)
-    labels = Labels.load(arguments.values.get("labels_path"))
-    features = arguments.make(FeatureConfig)
-    return Start(DeepSpeech(arguments.make(ModelConfig, labels=labels.characters, features=features)))
+    training, path = arguments.make(TrainingConfig), arguments.values.get("labels_path")
+    checkpoint, finetune = _latest(training, folder), False
+    if not checkpoint and training.continue_from:
+        checkpoint, finetune = load_checkpoint(training.continue_from), training.finetune
+    if not checkpoint:
+        labels, features = Labels.load(path), arguments.make(FeatureConfig)
+        return Start(DeepSpeech(arguments.make(ModelConfig, labels=labels.characters, features=features)))
+    _check_flags(arguments, checkpoint)
+    model = checkpoint.build_model()
+    labels = Labels.load(path) if path else model.labels
+    if finetune:
+        return _finetune(model, labels, training.drop_layers, checkpoint.source)
+    if labels != model.labels:
+        raise InputError(
+            f"--labels-path {path}: {checkpoint.source} has other labels; leave the flag out, "
+            "or pass --finetune to train its weights for these labels"
+        )
+    state = ResumeState.of(checkpoint)
+    if state is None:
+        log.info(f"{checkpoint.source}: no training state; using only its weights")
+    return Start(model, state)
 
 
 def _latest(training: TrainingConfig, folder: SaveFolder) -> Checkpoint | None:
@@ -67,29 +77,10 @@ def _latest(training: TrainingConfig, folder: SaveFolder) -> Checkpoint | None:
     return checkpoint
 
 
-def _resume(arguments: Arguments, checkpoint: Checkpoint) -> Start:
-    _check_flags(arguments, checkpoint)
-    path = arguments.values.get("labels_path")
-    if path and Labels.load(path) != Labels(checkpoint.config.labels):
-        raise InputError(
-            f"--labels-path {path}: {checkpoint.source} has other labels; leave the flag out, "
-            "or pass --finetune to train its weights for these labels"
-        )
-    state = ResumeState.of(checkpoint)
-    if state is None:
-        log.info(f"{checkpoint.source}: no training state; using only its weights")
-    return Start(checkpoint.build_model(), state)
-
-
-def _finetune(arguments: Arguments, checkpoint: Checkpoint, drop_layers: int) -> Start:
-    _check_flags(arguments, checkpoint)
-    source, path = checkpoint.build_model(), arguments.values.get("labels_path")
-    labels = Labels.load(path) if path else source.labels
+def _finetune(source: DeepSpeech, labels: Labels, drop_layers: int, name: str) -> Start:
     model, new = transfer(source, labels, drop_layers)
     kept = [name for name in layers(model.config) if name not in new]
-    log.info(
-        f"kept from {checkpoint.source}: {', '.join(kept)}" + (f"; new: {', '.join(new)}" if new else "")
-    )
+    log.info(f"kept from {name}: {', '.join(kept)}" + (f"; new: {', '.join(new)}" if new else ""))
     if labels != source.labels:
         known = 0 if drop_layers else len(set(labels) & set(source.labels))
         log.info(

@@ -27,13 +27,10 @@ CONTEXT = 20  # frames of its lookahead convolution, not stored in its files
 EPOCHS = 70  # room in its tensors of results
 
 
-Training = dict[str, Any]  # see `_training`
-
-
 def convert(
     content: Mapping[str, Any], source: str | Path
-) -> tuple[ModelConfig, dict[str, Tensor], Training | None]:
-    """Convert the content of a file to our configuration, weights and training state.
+) -> tuple[ModelConfig, dict[str, Tensor], dict[str, Any] | None]:
+    """Convert the content of a file to our configuration, weights and training state (see `ResumeState`).
 
     Raises:
         InputError: It is not a complete deepspeech.pytorch model.
@@ -99,11 +96,8 @@ def _features(audio: Mapping[str, Any]) -> FeatureConfig:
     )
 
 
-def _training(content: Mapping[str, Any]) -> Training | None:
-    """What a run resumes from: finished `epochs`, `best_wer`, the state of the `optimizer` by parameter.
-
-    None if the file has no such state (3.0 stores it in another form).
-    """
+def _training(content: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What a run resumes from; None if the file does not say (3.0 stores it in another form)."""
     if content.get("epoch") is None or "optim_dict" not in content:
         return None
     epochs = max(int(content["epoch"]), 0)
@@ -117,7 +111,9 @@ def _training(content: Mapping[str, Any]) -> Training | None:
     groups = optimizer.get("param_groups", [])
     position = {key: index for index, key in enumerate(key for group in groups for key in group["params"])}
     state = {position[key]: entry for key, entry in optimizer.get("state", {}).items()}
-    return {"epochs": epochs, "best_wer": best / 100, "optimizer": {"state": state}}
+    return {
+        "progress": {"epoch": epochs}, "best_wer": best / 100, "optimizer": {"state": state}, "history": []
+    }  # fmt: skip
 
 
 def export(

@@ -37,7 +37,7 @@ class Checkpoint:
     config: ModelConfig
     state_dict: dict[str, Tensor]
     training: dict[str, Any] | None  # plain data
-    imported: bool = False  # from deepspeech.pytorch: `training` has its own form, see there
+    imported: bool = False  # from deepspeech.pytorch
 
     def build_model(self) -> DeepSpeech:
         """Build the network and load its weights.

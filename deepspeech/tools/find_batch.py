@@ -72,33 +72,28 @@ class Trial:
         self.features = DeviceFeatures(self.model.features).to(device)
         self.bar = tqdm(desc="Trying batches", unit="trial", leave=False)
 
-    def run(self, utterances: int) -> None:
-        """Run one step."""
-        self.bar.set_postfix_str(f"{utterances} x {self.seconds:.1f} s")
-        self.bar.update()
-        self.step.backward(self._batch(utterances), utterances)
-        self.step.update(self.training.learning_rate)
-
     def peak(self, utterances: int) -> float:
         """Bytes that the GPU's allocator, or the process, holds at most during a step; inf if it fails.
 
         Raises:
             InputError: The system does not report it.
         """
-        if self.device.type == "cuda":
+        self.bar.set_postfix_str(f"{utterances} x {self.seconds:.1f} s")
+        self.bar.update()
+        if cuda := self.device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(self.device)
-            try:
-                self.run(utterances)
-            except torch.OutOfMemoryError:
-                return math.inf
-            return torch.cuda.max_memory_reserved(self.device)
-        with contextlib.suppress(OSError, AttributeError, TypeError):  # glibc only
-            ctypes.CDLL(None).malloc_trim(0)  # return what earlier steps freed
-        with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
-            file.write("5")  # reset the peak: see proc_pid_clear_refs(5)
-        self.run(utterances)
-        return _system_bytes("self/status", "VmHWM")
+        else:
+            with contextlib.suppress(OSError, AttributeError, TypeError):  # glibc only
+                ctypes.CDLL(None).malloc_trim(0)  # return what earlier steps freed
+            with contextlib.suppress(OSError), open("/proc/self/clear_refs", "w", encoding="ascii") as file:
+                file.write("5")  # reset the peak: see proc_pid_clear_refs(5)
+        try:
+            self.step.backward(self._batch(utterances), utterances)
+            self.step.update(self.training.learning_rate)
+        except torch.OutOfMemoryError:  # of a GPU
+            return math.inf
+        return torch.cuda.max_memory_reserved(self.device) if cuda else _system_bytes("self/status", "VmHWM")
 
     def available(self) -> int:
         """Bytes that training may take by default, including what the process has."""

@@ -135,9 +135,6 @@ class ResumeState:
         values, source = checkpoint.training, checkpoint.source
         if values is None:
             return None
-        if checkpoint.imported:
-            progress = Progress(epoch=values["epochs"])
-            return cls(progress, values["best_wer"], values["optimizer"], source=source, imported=True)
         try:
             rows = values["history"]
             if not all(isinstance(value, int | float) for row in rows for value in row.values()):
@@ -148,7 +145,7 @@ class ResumeState:
                 "history": [EpochRow(**row) for row in rows],
                 "new_layers": [str(each) for each in values.get("new_layers", [])],
             }
-            return cls(**values | typed, source=source)
+            return cls(**values | typed, source=source, imported=checkpoint.imported)
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
             raise InputError(

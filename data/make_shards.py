@@ -24,6 +24,7 @@ EXAMPLES = "data/make_shards.py train.csv --output-dir shards/ --name train"
 class ShardConfig(Options):
     """Shards"""
 
+    manifest: str = option("", "manifest to pack", positional=True, metavar="CSV")
     output_dir: str = option("", "folder of the shards", required=True, metavar="DIR")
     name: str = option("shards", "prefix of their names")
     shard_megabytes: float = option(1000.0, "maximum size of a shard", POSITIVE)
@@ -31,16 +32,9 @@ class ShardConfig(Options):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    arguments = cli.parse(
-        argv,
-        __doc__,
-        ShardConfig,
-        extend=lambda parser: parser.add_argument("manifest", metavar="CSV", help="manifest to pack"),
-        examples=EXAMPLES,
-    )
-    config, manifest = arguments.make(ShardConfig), arguments.values["manifest"]
-    utterances, faults = read_manifest(manifest)
-    report_faults(manifest, faults)
+    config = cli.parse(argv, __doc__, ShardConfig, examples=EXAMPLES).make(ShardConfig)
+    utterances, faults = read_manifest(config.manifest)
+    report_faults(config.manifest, faults)
     pattern = os.path.join(config.output_dir, f"{config.name}-%03d.tar")
     written = write_shards(utterances, pattern, config.shard_megabytes * 1e6, config.shard_utterances)
     log.info(f"{len(utterances)} utterances in {len(written)} shards, {written[0]} to {written[-1]}")

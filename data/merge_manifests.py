@@ -4,24 +4,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from deepspeech import cli
 from deepspeech.corpora.manifest_tools import ManifestConfig, merge, prune
 from deepspeech.data.manifest import write_manifest
+from deepspeech.options import option
 
 EXAMPLES = "data/merge_manifests.py an4.csv libri.csv --output-path all.csv --min-duration 1"
 
 
+@dataclass(frozen=True)
+class MergeConfig(ManifestConfig):
+    """Manifest"""
+
+    manifests: tuple[str, ...] = option((), "manifests", positional=True, nargs="+", metavar="CSV")
+
+
 def main(argv: Sequence[str] | None = None) -> None:
-    arguments = cli.parse(
-        argv,
-        __doc__,
-        ManifestConfig,
-        extend=lambda parser: parser.add_argument("manifests", nargs="+", metavar="CSV", help="manifests"),
-        examples=EXAMPLES,
-    )
-    config = arguments.make(ManifestConfig)
-    utterances = merge(arguments.values["manifests"], config.skip_faulty)
+    config = cli.parse(argv, __doc__, MergeConfig, examples=EXAMPLES).make(MergeConfig)
+    utterances = merge(config.manifests, config.skip_faulty)
     write_manifest(config.output_path, prune(utterances, config.min_duration, config.max_duration))
 
 

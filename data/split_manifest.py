@@ -22,6 +22,7 @@ EXAMPLES = (
 class SplitConfig(Options):
     """Parts"""
 
+    manifest: str = option("", "manifest to split", positional=True, metavar="CSV")
     output_paths: tuple[str, ...] = option((), "manifests to write", nargs="+", required=True, metavar="CSV")
     fractions: tuple[float, ...] = option((0.9, 0.1), "their shares", POSITIVE, nargs="+")
     seed: int = option(123456, "seed of the random choice", NOT_NEGATIVE)
@@ -40,16 +41,9 @@ class SplitConfig(Options):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    arguments = cli.parse(
-        argv,
-        __doc__,
-        SplitConfig,
-        extend=lambda parser: parser.add_argument("manifest", metavar="CSV", help="manifest to split"),
-        examples=EXAMPLES,
-    )
-    config, manifest = arguments.make(SplitConfig), arguments.values["manifest"]
-    utterances, faults = read_manifest(manifest)
-    report_faults(manifest, faults, config.skip_faulty)
+    config = cli.parse(argv, __doc__, SplitConfig, examples=EXAMPLES).make(SplitConfig)
+    utterances, faults = read_manifest(config.manifest)
+    report_faults(config.manifest, faults, config.skip_faulty)
     speaker = speaker_folder(config.speaker_level) if config.speaker_level else None
     parts = split(utterances, config.fractions, config.seed, speaker)
     for path, part in zip(config.output_paths, parts, strict=True):

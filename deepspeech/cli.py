@@ -100,7 +100,8 @@ def _add_flag(section: argparse._ArgumentGroup, entry: Field[Any], kind: Any) ->
     if check and check.choices:
         metavar = f"{{{','.join(check.choices)}}}"
     arguments = {"metavar": metavar} | metadata["argparse"]
-    section.add_argument(*flag_names(entry), dest=entry.name, type=value_type, help=help, **arguments)
+    names = () if metadata["positional"] else flag_names(entry)
+    section.add_argument(*names, dest=entry.name, type=value_type, help=help, **arguments)
 
 
 def _value_type(kind: Any) -> type:

@@ -44,6 +44,7 @@ def option(
     check: Check | None = None,
     flags: tuple[str, ...] = (),
     needs: str = "",
+    positional: bool = False,
     **argparse: Any,
 ) -> Any:
     """A dataclass field that is also a flag.
@@ -55,10 +56,11 @@ def option(
         check: What the value must satisfy.
         flags: The flag's names, where they differ from the field's.
         needs: Name of the field without which this one has no effect, so that setting it is a mistake.
+        positional: Whether the command line gives the value without a flag.
         argparse: More arguments for `ArgumentParser.add_argument`.
     """
-    metadata = {"help": help, "check": check, "flags": flags, "needs": needs, "argparse": argparse}
-    return field(default=default, metadata=metadata)
+    metadata = {"help": help, "check": check, "flags": flags, "needs": needs, "positional": positional}
+    return field(default=default, metadata=metadata | {"argparse": argparse})
 
 
 def flag_names(entry: dataclasses.Field[Any]) -> tuple[str, ...]:

@@ -1,18 +1,18 @@
 """Option dataclasses as command-line flags."""
 
-import argparse
 import shlex
 
 import pytest
 
 from deepspeech import cli
 from deepspeech.audio.features import FeatureConfig
-from deepspeech.commands.test import EvaluationConfig
+from deepspeech.commands.verify import VerifyConfig
 from deepspeech.data.loader import DataConfig
 from deepspeech.errors import InputError
 from deepspeech.inference.factory import InferenceConfig
 from deepspeech.model.deepspeech2 import ModelConfig
 from deepspeech.training.config import TrainingConfig as Training
+from deepspeech.transcription.recordings import RecordingsConfig
 
 TRAINING_FLAGS = shlex.split("""
     --train-manifest --val-manifest --sample-rate --batch-size --num-workers --labels-path --window-size
@@ -75,12 +75,13 @@ def test_wrong_values_are_found_when_the_group_is_made():
         cli.parse(["--batch-size", "-2"], "", *ALL).make(DataConfig)
 
 
-def test_scripts_may_add_arguments():
-    def extend(parser: argparse.ArgumentParser) -> None:
-        parser.add_argument("files", nargs="*")
-
-    arguments = cli.parse(["a.wav", "--cuda", "b.wav"], "", InferenceConfig, EvaluationConfig, extend=extend)
+def test_positional_arguments_may_stand_between_flags():
+    arguments = cli.parse(["a.wav", "--cuda", "b.wav"], "", InferenceConfig, RecordingsConfig)
     assert arguments.make(InferenceConfig).cuda
+    assert arguments.make(RecordingsConfig).files == ("a.wav", "b.wav")
+    assert cli.parse([], "", RecordingsConfig).make(RecordingsConfig).files == ()
+    with pytest.raises(InputError, match="required: CSV"):
+        cli.parse([], "", VerifyConfig)
 
 
 @pytest.mark.parametrize(

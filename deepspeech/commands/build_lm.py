@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import os
@@ -32,6 +31,10 @@ BYTES = "latin-1"  # kaldingram's way to read any encoding: a byte is a characte
 class LanguageModelConfig(Options):
     """Language model"""
 
+    texts: tuple[str, ...] = option(
+        (), "text files of a sentence a line, and manifest CSVs", positional=True, nargs="+", metavar="TEXT"
+    )
+    out: str = option("", "the file to write", positional=True, metavar="OUT")
     order: int = option(3, "order of the n-grams", one_of(2, 3, 4, 5))
     unit: str = option("word", "what the n-grams are made of", one_of("word", "character"))
     labels_path: str | None = option(None, PATH_HELP, metavar="FILE")
@@ -42,12 +45,8 @@ class LanguageModelConfig(Options):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = cli.parse(argv, __doc__, LanguageModelConfig, extend=add_arguments, examples=EXAMPLES)
-    config, paths, out = (
-        arguments.make(LanguageModelConfig),
-        arguments.values["texts"],
-        arguments.values["out"],
-    )
+    config = cli.parse(argv, __doc__, LanguageModelConfig, examples=EXAMPLES).make(LanguageModelConfig)
+    paths, out = config.texts, config.out
     labels = Labels.load(config.labels_path)
     texts = tqdm(read_texts(paths), "Reading", unit="sentence", leave=False)
     sentences = [sentence for sentence in normalised(texts, labels, config.upper) if sentence]
@@ -63,13 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokens = {token for sentence in sentences for token in sentence.split()}
     print(f"{out}: {config.order}-grams of {len(tokens)} {config.unit}s from {len(sentences)} sentences")
     return 0
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "texts", nargs="+", metavar="TEXT", help="text files of a sentence a line, and manifest CSVs"
-    )
-    parser.add_argument("out", metavar="OUT", help="the file to write")
 
 
 def read_texts(paths: Iterable[str]) -> Iterator[str]:

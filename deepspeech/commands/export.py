@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 import io
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -14,16 +14,20 @@ from deepspeech.atomic_file import write_atomic
 from deepspeech.checkpoint import deepspeech_pytorch
 from deepspeech.checkpoint.format import load_checkpoint
 from deepspeech.errors import InputError
+from deepspeech.options import Options, option
+
+
+@dataclass(frozen=True)
+class ExportConfig(Options):
+    """Files"""
+
+    model: str = option("", "model or checkpoint; a path or a URL", positional=True, metavar="MODEL")
+    out: str = option("", "file to write", positional=True, metavar="OUT")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    values = cli.parse(argv, __doc__, extend=_add_arguments).values
-    export_v2(values["model"], values["out"])
-
-
-def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help="model or checkpoint; a path or a URL")
-    parser.add_argument("out", metavar="OUT", help="file to write")
+    config = cli.parse(argv, __doc__, ExportConfig).make(ExportConfig)
+    export_v2(config.model, config.out)
 
 
 def export_v2(path: str | Path, target: str | Path) -> None:

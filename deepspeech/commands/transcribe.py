@@ -5,7 +5,6 @@ A file that cannot be read is reported, the others are transcribed, and the exit
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import os
 import sys
@@ -32,14 +31,13 @@ arecord -t raw -f S16_LE -r 16000 | python transcribe.py --stream -
 
 def main(argv: Sequence[str] | None = None) -> int:
     groups = RecordingsConfig, TranscriptConfig, StreamConfig, InferenceConfig, DecoderConfig
-    arguments = cli.parse(argv, __doc__, *groups, extend=add_arguments, examples=EXAMPLES)
+    arguments = cli.parse(argv, __doc__, *groups, examples=EXAMPLES)
     recordings, output = arguments.make(RecordingsConfig), arguments.make(TranscriptConfig)
     streaming, decoding = arguments.make(StreamConfig), arguments.make(DecoderConfig)
     inference = arguments.make(InferenceConfig)
-    named = [*arguments.values.get("files", ()), *arguments.values.get("audio_path", ())]
-    files, faults = find_recordings(named, recordings)
-    asked = (recordings, output) != (RecordingsConfig(), TranscriptConfig())
-    if streaming.stream and (len(named) != 1 or asked):
+    files, faults = find_recordings(recordings)
+    asked = (replace(recordings, files=(), audio_path=()), output) != (RecordingsConfig(), TranscriptConfig())
+    if streaming.stream and (len(recordings.files + recordings.audio_path) != 1 or asked):
         raise InputError(
             "--stream: transcribes one file, to its own lines of text; leave out what asks for more"
         )
@@ -87,8 +85,3 @@ def transcribe_files(files: Sequence[str], config: RecordingsConfig, render: Ren
             log.error(f"{os.path.basename(sys.argv[0])}: error: {error}")
             complete = False
     return complete
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("files", nargs="*", help="audio files")
-    parser.add_argument("--audio-path", nargs="+", metavar="FILE", help="audio files")

@@ -29,6 +29,7 @@ from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
 class TuningConfig(Options):
     """Tuning"""
 
+    output: str = option("", "a file of test.py --save-output", positional=True, metavar="OUTPUT")
     trials: int = option(60, "pairs of alpha and beta to try", POSITIVE)
     alpha_range: tuple[float, float] = option((0.0, 3.0), "where to look for alpha", nargs=2, metavar="A")
     beta_range: tuple[float, float] = option((-2.0, 5.0), "where to look for beta", nargs=2, metavar="B")
@@ -38,12 +39,12 @@ class TuningConfig(Options):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = cli.parse(argv, __doc__.splitlines()[0], TuningConfig, DecoderConfig, extend=_add_output)
+    arguments = cli.parse(argv, __doc__.splitlines()[0], TuningConfig, DecoderConfig)
     tuning, decoder = arguments.make(TuningConfig), arguments.make(DecoderConfig)
     decoder = replace(decoder, decoder="beam", top_paths=1)
     if not decoder.lm_path:
         raise InputError("there are no weights to tune without a language model; pass --lm-path")
-    output = SavedOutput.read(arguments.values["output"])
+    output = SavedOutput.read(tuning.output)
     language_model = LanguageModel(decoder.lm_path, output.labels, decoder.lm_unit)
     study = _study(tuning)
     for _ in (bar := tqdm(range(tuning.trials), desc="Tuning", unit="trial")):
@@ -65,10 +66,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags += " --lm-unit character" if decoder.lm_unit == "character" else ""
     print(flags + (" --lm-open" if decoder.lm_open else ""))
     return 0
-
-
-def _add_output(parser: Any) -> None:
-    parser.add_argument("output", metavar="OUTPUT", help="a file of test.py --save-output")
 
 
 def evaluate(output: SavedOutput, decoder: BeamCTCDecoder) -> Evaluation:

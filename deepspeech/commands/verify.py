@@ -5,8 +5,8 @@ The exit status is 1 if there are faults.
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
@@ -14,19 +14,30 @@ from deepspeech import cli
 from deepspeech.corpora.verify import Verification, verify
 from deepspeech.errors import InputError
 from deepspeech.labels import PATH_HELP, Labels
+from deepspeech.options import Options, option
 
 EXAMPLES = "  deepspeech verify train.csv --plot train.png"
 
 
+@dataclass(frozen=True)
+class VerifyConfig(Options):
+    """Manifest"""
+
+    manifest: str = option("", "manifest to verify", positional=True, metavar="CSV")
+    labels_path: str | None = option(None, PATH_HELP, metavar="FILE")
+    headers_only: bool = option(False, "faster: do not decode the audio")
+    plot: str | None = option(None, "draw the distributions of durations and characters", metavar="PNG")
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    values = cli.parse(argv, __doc__, extend=add_arguments, examples=EXAMPLES).values
-    labels = Labels.load(values.get("labels_path"))
-    verification = verify(values["manifest"], labels, decode="headers_only" not in values)
+    config = cli.parse(argv, __doc__, VerifyConfig, examples=EXAMPLES).make(VerifyConfig)
+    labels = Labels.load(config.labels_path)
+    verification = verify(config.manifest, labels, decode=not config.headers_only)
     for fault in verification.faults:
         print(fault)
     print(verification)
-    if "plot" in values:
-        plot(verification, values["plot"])
+    if config.plot:
+        plot(verification, config.plot)
     return 1 if verification.faults else 0
 
 
@@ -50,10 +61,3 @@ def plot(verification: Verification, path: str) -> None:
         figure.savefig(path)
     except (OSError, ValueError) as error:
         raise InputError(f"{path}: cannot write the figure: {error}") from None
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("manifest", metavar="CSV", help="manifest to verify")
-    parser.add_argument("--labels-path", metavar="FILE", help=PATH_HELP)
-    parser.add_argument("--headers-only", action="store_true", help="faster: do not decode the audio")
-    parser.add_argument("--plot", metavar="PNG", help="draw the distributions of durations and characters")

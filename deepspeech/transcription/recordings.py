@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -31,6 +31,8 @@ from deepspeech.options import CHUNK, NOT_NEGATIVE, POSITIVE, Options, option
 class RecordingsConfig(Options):
     """Recordings"""
 
+    files: tuple[str, ...] = option((), "audio files", positional=True, nargs="*", metavar="FILE")
+    audio_path: tuple[str, ...] = option((), "audio files", nargs="+", metavar="FILE")
     manifest: str | None = option(None, "CSV of audio,transcript[,seconds] whose audio to transcribe")
     folder: str | None = option(None, "folder whose audio files to transcribe, with all folders below it")
     output: str | None = option(
@@ -65,13 +67,13 @@ NO_SPEECH = Transcript(Hypothesis("", [], 0.0), [])
 Result: TypeAlias = list[Transcript] | InputError  # hypotheses, best first, or why transcription failed
 
 
-def find_recordings(files: Iterable[str], config: RecordingsConfig) -> tuple[list[str], list[str]]:
+def find_recordings(config: RecordingsConfig) -> tuple[list[str], list[str]]:
     """The audio files to transcribe, each once, and messages on the faulty rows of the manifest.
 
     Raises:
         InputError: No files are given, or the manifest or folder cannot be read.
     """
-    paths = list(files)
+    paths = [*config.files, *config.audio_path]
     faults: list[str] = []
     if config.manifest:
         utterances, faults = read_manifest(config.manifest)

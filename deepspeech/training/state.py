@@ -14,6 +14,7 @@ from deepspeech import distributed
 from deepspeech.checkpoint.format import Checkpoint
 from deepspeech.data.corpus import Corpus
 from deepspeech.errors import DivergedError, InputError
+from deepspeech.evaluation.evaluate import Evaluation
 from deepspeech.training.history import EpochRow
 
 FILES_NAMED = 20  # of the batches that stop training
@@ -42,6 +43,23 @@ class Progress:
             raise TypeError("progress has values of a wrong type")
         if not all(isinstance(each, int | float) for each in numbers) or min(self.epoch, self.batch) < 0:
             raise ValueError("progress has negative or non-numeric counts")
+
+    def row(self, evaluation: Evaluation, learning_rate: float) -> EpochRow:
+        """The finished epoch in the history."""
+        return EpochRow(
+            epoch=self.epoch + 1,
+            train_loss=self.loss / max(self.utterances, 1),
+            val_loss=evaluation.loss,
+            wer=evaluation.words.rate,
+            cer=evaluation.characters.rate,
+            learning_rate=learning_rate,
+            seconds=self.seconds,
+            audio_seconds=self.audio_seconds,
+            data_wait=self.wait / max(self.seconds, 1e-9),
+            skipped_steps=self.skipped_steps,
+            too_short=self.too_short,
+            unreadable=self.unreadable,
+        )
 
     def __str__(self) -> str:
         loss = self.loss / max(self.utterances, 1)

@@ -177,7 +177,8 @@ class Trainer:
 
     def _finish_epoch(self, evaluation: Evaluation) -> None:
         """Write the results and checkpoints, and move on to the next epoch."""
-        row = self._row(evaluation)
+        rate = learning_rate(self.config, self.progress.epoch, share=1.0)
+        row = self.progress.row(evaluation, rate)
         self.history.append(row)
         self.progress = Progress(epoch=row.epoch, named=self.progress.named)
         better = row.wer < self.best_wer
@@ -185,23 +186,6 @@ class Trainer:
         distributed.on_rank_zero(lambda: self._write(row, better))
         best = self.folder.describe(self.config.best_val_model_name)
         log.info(f"{row}{f', best so far: {best}' if better else ''}")
-
-    def _row(self, evaluation: Evaluation) -> EpochRow:
-        progress = self.progress
-        return EpochRow(
-            epoch=progress.epoch + 1,
-            train_loss=progress.loss / max(progress.utterances, 1),
-            val_loss=evaluation.loss,
-            wer=evaluation.words.rate,
-            cer=evaluation.characters.rate,
-            learning_rate=learning_rate(self.config, progress.epoch, share=1.0),
-            seconds=progress.seconds,
-            audio_seconds=progress.audio_seconds,
-            data_wait=progress.wait / max(progress.seconds, 1e-9),
-            skipped_steps=progress.skipped_steps,
-            too_short=progress.too_short,
-            unreadable=progress.unreadable,
-        )
 
     def _write(self, row: EpochRow, better: bool) -> None:
         write_history(self.folder.path, self.config.id, self.history)
@@ -291,10 +275,8 @@ class Trainer:
             log.info(f"{state.source}: resuming after epoch {epoch} of deepspeech.pytorch, {note}")
         self.progress, self.history, self.new_layers = state.progress, state.history, state.new_layers
         best = self.config.best_val_model_name
-        if distributed.on_rank_zero(
-            lambda: best in self.folder.names()
-        ):  # else any model is better than none
-            self.best_wer = state.best_wer
+        if distributed.on_rank_zero(lambda: best in self.folder.names()):
+            self.best_wer = state.best_wer  # else any model is better than none
         if self.progress.batch and not same_batches:
             log.info(f"{state.source}: the batches are not those of the checkpoint; repeating its last epoch")
             self.progress = Progress(epoch=epoch, named=self.progress.named)

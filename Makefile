@@ -39,13 +39,13 @@ test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 	! grep -qs avx512 /proc/cpuinfo || ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 \
-		$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 -m "not slow" $(NUMERICS)
+		$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup -m "not slow" $(NUMERICS)
 
 test-all: $(VENV)/installed
 	$(BIN)/codespell
-	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --exhaustive
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --exhaustive
 
 lock: $(VENV)/installed
 	$(BIN)/uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 \

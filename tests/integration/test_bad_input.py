@@ -16,6 +16,8 @@ from deepspeech.checkpoint.format import load_checkpoint, save_checkpoint
 from deepspeech.errors import InputError
 from tests.conftest import checkpoints, load_script, make_corpus, run_script, tiny_model, write_rows
 
+pytestmark = pytest.mark.xdist_group("test_bad_input")  # one process, so that fixtures run once
+
 WHOLE = "train_0.wav", "train_0.txt"
 TINY = [
     "--hidden-size", "8", "--hidden-layers", "1", "--no-cuda", "--precision", "fp32", "--num-workers", "0",

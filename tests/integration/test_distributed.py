@@ -35,6 +35,8 @@ from tests.conftest import (
     write_rows,
 )
 
+pytestmark = pytest.mark.xdist_group("test_distributed")  # one process, so that fixtures run once
+
 pytestmark = pytest.mark.slow
 
 PATIENCE = 200

@@ -25,6 +25,8 @@ from tests.conftest import (
 )
 from tests.test_device import AVX2_ONLY
 
+pytestmark = pytest.mark.xdist_group("test_scripts")  # one process, so that fixtures run once
+
 SMALL = ["--hidden-layers", "1", "--no-cuda", "--precision", "fp32", "--num-workers", "0"]
 # Rounding alone decides when such a tiny run has learned: after 4 to 9 epochs, by seed and padding.
 FAST = [*SMALL, "--hidden-size", "32", "--adam", "--lr", "0.01", "--batch-size", "1", "--epochs", "12"]

@@ -34,7 +34,7 @@ from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
 CONNECTIONS = 4  # downloads at the same time
 RAW = {"samplerate": 16000, "channels": 1, "format": "RAW", "subtype": "PCM_16", "endian": "BIG"}
 APOSTROPHES = dict.fromkeys(map(ord, "’‘`´ʼ"), "'")
-SPOKEN = "%&@#§"
+SPOKEN = "%&@#§"  # symbols that Unicode counts as punctuation
 
 
 @dataclass(frozen=True)
@@ -218,17 +218,12 @@ def normalise(text: str, labels: Labels) -> str | None:
         text = text.upper()
     elif not any(label.isupper() for label in labels):
         text = text.lower()
-    known = set(labels) - {labels[labels.blank]}
-    text = "".join(" " if each not in known and _is_silent(each) else each for each in text)
+    kept = {*labels, *SPOKEN} - {labels[labels.blank]}
+    text = "".join(each if each in kept or unicodedata.category(each)[0] != "P" else " " for each in text)
     try:
         return labels.decode(labels.encode(text))
     except UnknownCharacters:
         return None
-
-
-def _is_silent(character: str) -> bool:
-    """Whether it is punctuation that is not spoken."""
-    return unicodedata.category(character)[0] == "P" and character not in SPOKEN
 
 
 def _place(config: CorpusConfig, kind: str, recording: Recording, suffix: str) -> Path:

@@ -35,9 +35,8 @@ from tests.conftest import (
     write_rows,
 )
 
-pytestmark = pytest.mark.xdist_group("test_distributed")  # one process, so that fixtures run once
-
-pytestmark = pytest.mark.slow
+# in one process, so that fixtures run once
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("test_distributed")]
 
 PATIENCE = 200
 SMALL = ["--hidden-size", "12", "--hidden-layers", "2"]

@@ -14,7 +14,9 @@ class DecoderConfig(Options):
     decoder: str = option("greedy", "greedy or beam", one_of("greedy", "beam"))
     beam_width: int = option(10, "hypotheses that beam search keeps", POSITIVE)
     top_paths: int = option(1, "hypotheses that beam search returns", POSITIVE)
-    lm_path: str | None = option(None, "language model of beam search: ARPA file or KenLM binary")
+    lm_path: str | None = option(
+        None, "language model of beam search: ARPA file or KenLM binary", metavar="FILE"
+    )
     lm_unit: str = option("word", "its tokens: word or character", one_of("word", "character"))
     lm_open: bool = option(False, "let words through that the language model does not know")
     lm_unknown: float = option(-10.0, "log-probability of such a word, in place of the model's own")

@@ -32,7 +32,7 @@ class LanguageModelConfig(Options):
     """Language model"""
 
     texts: tuple[str, ...] = option(
-        (), "text files of a sentence a line, and manifest CSVs", positional=True, nargs="+", metavar="TEXT"
+        (), "text files of a sentence a line, and manifest CSVs", positional=True, nargs="+", metavar="FILE"
     )
     out: str = option("", "the file to write", positional=True, metavar="OUT")
     order: int = option(3, "order of the n-grams", one_of(2, 3, 4, 5))

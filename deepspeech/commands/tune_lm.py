@@ -33,8 +33,10 @@ class TuningConfig(Options):
     trials: int = option(60, "pairs of alpha and beta to try", POSITIVE)
     alpha_range: tuple[float, float] = option((0.0, 3.0), "where to look for alpha", nargs=2, metavar="A")
     beta_range: tuple[float, float] = option((-2.0, 5.0), "where to look for beta", nargs=2, metavar="B")
-    study: str | None = option(None, "SQLite file that keeps the trials; an existing study is resumed")
-    plot: str | None = option(None, "PNG of the WER over alpha and beta to write")
+    study: str | None = option(
+        None, "SQLite file that keeps the trials; an existing study is resumed", metavar="FILE"
+    )
+    plot: str | None = option(None, "PNG of the WER over alpha and beta to write", metavar="FILE")
     seed: int = option(123456, "seed of the search", NOT_NEGATIVE)
 
 

@@ -25,7 +25,9 @@ from deepspeech.options import Options, one_of, option, shown
 class InferenceConfig(Options):
     """Model and device"""
 
-    model_path: str = option("models/deepspeech_final.pth", "a model or checkpoint; path or URL")
+    model_path: str = option(
+        "models/deepspeech_final.pth", "a model or checkpoint; path or URL", metavar="FILE"
+    )
     cuda: bool = option(False, "run on the GPU")
     half: bool = option(False, "half precision on the GPU, as --precision fp16", needs="cuda")
     precision: str = option(

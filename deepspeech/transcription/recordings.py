@@ -33,10 +33,16 @@ class RecordingsConfig(Options):
 
     files: tuple[str, ...] = option((), "audio files", positional=True, nargs="*", metavar="FILE")
     audio_path: tuple[str, ...] = option((), "audio files", nargs="+", metavar="FILE")
-    manifest: str | None = option(None, "CSV of audio,transcript[,seconds] whose audio to transcribe")
-    folder: str | None = option(None, "folder whose audio files to transcribe, with all folders below it")
+    manifest: str | None = option(
+        None, "CSV of audio,transcript[,seconds] whose audio to transcribe", metavar="FILE"
+    )
+    folder: str | None = option(
+        None, "folder whose audio files to transcribe, with all folders below it", metavar="FOLDER"
+    )
     output: str | None = option(
-        None, "folder for one file of results per recording; recordings that have one are skipped"
+        None,
+        "folder for one file of results per recording; recordings that have one are skipped",
+        metavar="FOLDER",
     )
     chunk_seconds: float | None = option(
         None,

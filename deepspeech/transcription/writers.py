@@ -35,7 +35,7 @@ class TranscriptConfig(Options):
     offsets: bool = option(False, "add where each character starts, in output frames and seconds")
     words: bool = option(False, "add the start, end and confidence of each word")
     align: str | None = option(
-        None, "file with the transcript of the audio: find its times instead of transcribing"
+        None, "file with the transcript of the audio: find its times instead of transcribing", metavar="FILE"
     )
 
 

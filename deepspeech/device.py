@@ -1,4 +1,4 @@
-"""The device to compute on, and its number format."""
+"""The device to compute on: its number format and random state."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ctypes
 import functools
 
 import torch
+from torch import Tensor
 
 from deepspeech import distributed, log
 from deepspeech.errors import InputError
@@ -86,3 +87,16 @@ def autocast_format(device: torch.device) -> torch.dtype:
     if not torch.is_autocast_enabled(device.type) or (device.type == "cpu" and not computes_bf16(device)):
         return torch.float32
     return torch.get_autocast_dtype(device.type)
+
+
+def random_state(device: torch.device) -> list[Tensor]:
+    """Generator states of the CPU and, if it is the device, of the GPU."""
+    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
+
+
+def set_random_state(states: list[Tensor], device: torch.device) -> None:
+    """The inverse of `random_state`; a GPU whose state is missing keeps its own."""
+    if states:
+        torch.set_rng_state(states[0])
+    if device.type == "cuda" and len(states) > 1:
+        torch.cuda.set_rng_state(states[1], device)

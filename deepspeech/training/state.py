@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass, field
 from itertools import chain
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor
@@ -18,6 +18,16 @@ from deepspeech.evaluation.evaluate import Evaluation
 from deepspeech.training.history import EpochRow
 
 FILES_NAMED = 20  # of the batches that stop training
+
+
+class Share(NamedTuple):
+    """What all ranks need to know about the batch of one."""
+
+    utterances: int
+    unreadable: int
+    seconds: float  # of audio
+    too_short: list[int]  # corpus indices of utterances that CTC cannot train on
+    signal: int  # see `StopSignals.received`
 
 
 @dataclass
@@ -170,16 +180,3 @@ class ResumeState:
                 f"{source}: damaged training state: {reason}; take another checkpoint, "
                 "or pass --finetune to use only its weights"
             ) from None
-
-
-def random_state(device: torch.device) -> list[Tensor]:
-    """Generator states of the CPU and, if it is the device, of the GPU."""
-    return [torch.get_rng_state(), *([torch.cuda.get_rng_state(device)] if device.type == "cuda" else [])]
-
-
-def set_random_state(states: list[Tensor], device: torch.device) -> None:
-    """The inverse of `random_state`; a GPU whose state is missing keeps its own."""
-    if states:
-        torch.set_rng_state(states[0])
-    if device.type == "cuda" and len(states) > 1:
-        torch.cuda.set_rng_state(states[1], device)

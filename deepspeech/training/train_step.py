@@ -99,6 +99,8 @@ class TrainStep:
             Whether the gradients are finite, a scalar on the device; if not, the weights stay. A loss that is
             not finite on one rank makes the averaged gradients so, and every rank skips the step.
         """
+        if all(weights.grad is None for weights in self.model.parameters()):
+            return torch.ones((), device=self.device)  # no batch: nothing to scale, clip or apply
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.scaler.unscale_(self.optimizer)

@@ -7,8 +7,8 @@ import time
 from collections.abc import Iterable, Sequence
 from itertools import compress
 from signal import Signals
-from typing import NamedTuple
 
+import torch
 from tqdm import tqdm
 
 from deepspeech import distributed, log
@@ -17,6 +17,7 @@ from deepspeech.checkpoint.save_folder import SaveFolder
 from deepspeech.data.batch import Batch
 from deepspeech.data.loader import AudioDataLoader
 from deepspeech.decoding.greedy import GreedyDecoder
+from deepspeech.device import random_state, set_random_state
 from deepspeech.errors import DivergedError, InputError, UnreadableError
 from deepspeech.evaluation.evaluate import Evaluation, evaluate
 from deepspeech.model.ctc import too_short
@@ -25,21 +26,11 @@ from deepspeech.training.config import TrainingConfig
 from deepspeech.training.history import FIGURE, TABLE, EpochRow, TensorBoard, write_history
 from deepspeech.training.optimizer import learning_rate, load_optimizer_state
 from deepspeech.training.signals import Interrupted, StopSignals
-from deepspeech.training.state import PendingLosses, Progress, ResumeState, random_state, set_random_state
+from deepspeech.training.state import PendingLosses, Progress, ResumeState, Share
 from deepspeech.training.train_step import TrainStep
 from deepspeech.training.transfer import freeze
 
 FLUSH_EVERY = 20  # steps between reads of the losses on a GPU, where each read is a sync
-
-
-class _Share(NamedTuple):
-    """What all ranks need to know about the batch of one."""
-
-    utterances: int
-    unreadable: int
-    seconds: float  # of audio
-    too_short: list[int]  # indices of the utterances that CTC cannot learn from
-    signal: int  # see `StopSignals.received`
 
 
 class Trainer:
@@ -80,8 +71,8 @@ class Trainer:
 
         Raises:
             Interrupted: SIGTERM or Ctrl-C; a checkpoint is saved.
-            InputError: An utterance cannot be read or the loss diverges (a checkpoint is saved), or a file
-                cannot be written.
+            InputError: An utterance cannot be read or the loss diverges (a checkpoint is saved), the GPU is
+                out of memory, or a file cannot be written.
         """
         if self.config.freeze_epochs and not self.new_layers:
             raise InputError(
@@ -95,6 +86,10 @@ class Trainer:
                     self._finish_epoch(self._validate())
                 except (UnreadableError, DivergedError) as error:
                     raise InputError(f"{error}; {self._save_position()}") from None
+                except torch.OutOfMemoryError:
+                    raise InputError(
+                        f"{self.step.device}: out of memory; use the --batch-seconds that --find-batch prints"
+                    ) from None
             distributed.on_rank_zero(self.folder.finish)
         return self.history
 
@@ -128,12 +123,12 @@ class Trainer:
                 if self._at_step():
                     self._save_within_epoch()
 
-    def _share(self, batch: Batch) -> _Share:
+    def _share(self, batch: Batch) -> Share:
         cut = too_short(self.model.output_lengths(batch.lengths), batch.targets, batch.target_lengths)
         short = list(compress(batch.indices, cut.tolist()))
-        return _Share(len(batch), len(batch.faults), batch.duration, short, self.signals.received)
+        return Share(len(batch), len(batch.faults), batch.duration, short, self.signals.received)
 
-    def _train_batch(self, batch: Batch, shares: Sequence[_Share]) -> None:
+    def _train_batch(self, batch: Batch, shares: Sequence[Share]) -> None:
         """Forward and backward pass; gradients accumulate until `_update`."""
         utterances = sum(share.utterances for share in shares)
         self.progress.unreadable += sum(share.unreadable for share in shares)

@@ -179,6 +179,33 @@ def test_the_bar_is_not_drawn_for_every_batch(corpus, tmp_path, labels, monkeypa
     assert len(drawn) <= 1  # at its start
 
 
+def test_out_of_memory_is_one_line_with_the_remedy(corpus, tmp_path, labels, monkeypatch):
+    trainer = make_trainer(corpus, tmp_path, labels)
+
+    def backward(*given, **more):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nGPU 0 has ...")
+
+    monkeypatch.setattr(trainer.step, "backward", backward)
+    with pytest.raises(InputError, match=r"^cpu: out of memory; .* --find-batch prints$"):
+        trainer.fit()
+
+
+@pytest.mark.parametrize(("saved", "resumed_with"), [(False, True), (True, False), (True, True)])
+def test_training_resumes_with_and_without_scaled_gradients(corpus, tmp_path, labels, saved, resumed_with):
+    """Gradients are scaled in fp16 only; a checkpoint may come from bf16, fp32 or a CPU."""
+    first = make_trainer(corpus, tmp_path, labels, epochs=1)
+    first.step.scaler = torch.amp.GradScaler("cpu", 256.0, enabled=saved)
+    first.fit()
+    checkpoint = load_checkpoint(tmp_path / BEST)
+    trainer = make_trainer(corpus, tmp_path, labels, model=checkpoint.build_model())
+    trainer.step.scaler = torch.amp.GradScaler("cpu", enabled=resumed_with)
+    trainer.restore(ResumeState.of(checkpoint))
+    trainer.fit()
+    assert [row.skipped_steps for row in trainer.history] == [0, 0]
+    scale = trainer.step.scaler.get_scale()
+    assert scale == (1.0 if not resumed_with else 256.0 if saved else 65536.0)
+
+
 def test_the_learning_rate_follows_the_schedule(corpus, tmp_path, labels):
     options = {"epochs": 3, "learning_anneal": 2.0, "learning_rate": 4e-4}
     rows = make_trainer(corpus, tmp_path, labels, **options).fit()

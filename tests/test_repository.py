@@ -138,7 +138,7 @@ def test_files_and_functions_stay_short(path):
 
 
 def test_the_package_stays_small():
-    assert sum(len(lines_of(path)) for path in MODULES) <= 9900
+    assert sum(len(lines_of(path)) for path in MODULES) <= 11600
     folders = Counter(path.parent for path in MODULES if path.name != "__init__.py")
     assert max(folders.values()) <= 10, folders
 

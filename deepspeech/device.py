@@ -47,11 +47,21 @@ def keep_freed_memory() -> None:
 
 @functools.cache
 def computes_bf16(device: torch.device) -> bool:
-    """Whether the device has bfloat16 arithmetic; elsewhere it is emulated slowly, or missing."""
+    """Whether the device has bfloat16 arithmetic; elsewhere it is emulated slowly, or missing.
+
+    Before cuDNN 9.13 torch runs recurrent layers in bfloat16 frame by frame, without a word.
+    """
     if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
+        cudnn = torch.backends.cudnn.version() or 0  # type: ignore[no-untyped-call]  # untyped in torch
+        return torch.cuda.get_device_capability(device) >= (8, 0) and cudnn >= 91300
     native = torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
     return native and torch.ops.mkldnn._is_mkldnn_bf16_supported()  # oneDNN obeys ONEDNN_MAX_CPU_ISA
+
+
+def format_name(dtype: torch.dtype, device: torch.device) -> str:
+    """A format as messages name it. By default cuDNN rounds the inputs of float32 layers to TF32."""
+    rounded = dtype == torch.float32 and device.type == "cuda" and torch.backends.cudnn.allow_tf32
+    return f"{dtype}{' (TF32 in convolutions and recurrent layers)' if rounded else ''}"
 
 
 def number_format(precision: str, device: torch.device) -> torch.dtype:
@@ -72,7 +82,8 @@ def number_format(precision: str, device: torch.device) -> torch.dtype:
     if precision == "fp16" and device.type == "cpu":
         raise InputError("--precision fp16: the CPU computes in fp32 or bf16; choose one of them")
     if precision == "bf16" and not computes_bf16(device):
-        log.warning(f"no native bf16 on this {'GPU' if device.type == 'cuda' else 'CPU'}; using fp32")
+        here = "CPU" if device.type == "cpu" else "GPU, or cuDNN is older than 9.13"
+        log.warning(f"no native bf16 on this {here}; using fp32")
         precision = "fp32"
     return FORMATS[precision]
 
@@ -83,10 +94,10 @@ def autocast(device: torch.device, dtype: torch.dtype) -> torch.autocast:
 
 
 def autocast_format(device: torch.device) -> torch.dtype:
-    """The format of the autocast in force; float32 without one, or on a CPU without native bfloat16."""
-    if not torch.is_autocast_enabled(device.type) or (device.type == "cpu" and not computes_bf16(device)):
-        return torch.float32
-    return torch.get_autocast_dtype(device.type)
+    """The format of the autocast in force; float32 without one, or for bfloat16 that is not native."""
+    enabled = torch.is_autocast_enabled(device.type)
+    dtype = torch.get_autocast_dtype(device.type) if enabled else torch.float32
+    return torch.float32 if dtype == torch.bfloat16 and not computes_bf16(device) else dtype
 
 
 def random_state(device: torch.device) -> list[Tensor]:

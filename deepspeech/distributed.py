@@ -119,12 +119,7 @@ def on_rank_zero(function: Callable[[], T]) -> T:
 def in_lockstep(batches: Iterable[T], describe: Callable[[T], Note]) -> Iterator[tuple[T, list[Note]]]:
     """Iterate over batches in step with the other processes, which have as many.
 
-    Args:
-        batches: Of this process.
-        describe: What the other processes need to know about a batch.
-
-    Yields:
-        The batch, and the descriptions of all processes' batches by rank, exchanged in one message.
+    Each comes with the descriptions of all processes' batches by rank, exchanged in one message.
 
     Raises:
         InputError: One process could not make its batch; the same error on every rank.

@@ -16,7 +16,7 @@ from deepspeech.data.corpus import load_corpus
 from deepspeech.data.dataset import SpectrogramDataset
 from deepspeech.data.loader import AudioDataLoader, DataConfig
 from deepspeech.data.sampler import BucketingSampler
-from deepspeech.device import keep_freed_memory, process_device
+from deepspeech.device import format_name, keep_freed_memory, process_device
 from deepspeech.errors import InputError
 from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
@@ -61,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         trainer.restore(start.state)
     size = sum(weights.numel() for weights in model.parameters())
     processes = f"{distributed.world_size()} processes, " if distributed.world_size() > 1 else ""
-    log.info(f"{size:,} weights on {processes}{device}, {trainer.step.dtype}")
+    log.info(f"{size:,} weights on {processes}{device}, {format_name(trainer.step.dtype, device)}")
     if measure.profile:
         print(profile(trainer, measure.profile))
         return 0

@@ -16,7 +16,8 @@ class TrainingConfig(Options):
     cuda: bool = option(True, "train on the GPU if there is one")
     precision: str = option(
         "auto",
-        "fp32, or mixed precision in bf16 or fp16; auto is bf16 where the hardware supports it",
+        "fp32 (on a GPU, and in validation there, TF32 in convolutions and recurrent layers), or mixed "
+        "precision in bf16 or fp16; auto is bf16 where the hardware supports it",
         one_of("auto", "fp32", "bf16", "fp16"),
     )
     learning_rate: float = option(3e-4, "initial learning rate", POSITIVE, ("--lr", "--learning-rate"))

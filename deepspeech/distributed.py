@@ -163,9 +163,7 @@ class _AllReduceSum(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
-        gradient = gradient.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(gradient)
-        return gradient
+        return all_reduce_sum(gradient)
 
 
 def print_error(message: str) -> None:

@@ -87,14 +87,7 @@ def collate(samples: Sequence[Sample | InputError]) -> Batch:
 
 
 def collate_waveforms(samples: Sequence[WaveformSample | InputError], stride: int) -> WaveformBatch:
-    """Pad samples into a batch, to a multiple of 16 frames; unreadable utterances go to its `faults`.
-
-    cuFFT plans the transform of every new shape, as oneDNN compiles a kernel.
-
-    Args:
-        samples: At one sample rate.
-        stride: Samples from one frame to the next.
-    """
+    """`collate`, but to a multiple of 16 frames of `stride` samples: cuFFT plans every new shape."""
     good = [each for each in samples if isinstance(each, WaveformSample)]
     waveforms = [each.waveform for each in good]
     drawn = [each.warp_and_masks for each in good if each.warp_and_masks is not None]

@@ -6,6 +6,7 @@ import functools
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
@@ -169,25 +170,21 @@ def ahead(batches: Iterable[Any], prepare: Callable[[Any], Batch], device: torch
         yield from map(prepare, batches)
         return
     side, waiting = _side_stream(device), None
-    for batch in batches:
-        with torch.cuda.stream(side):
-            coming = prepare(batch), side.record_event()
+    for batch in chain(batches, [None]):
+        coming = None
+        if batch is not None:
+            with torch.cuda.stream(side):
+                coming = prepare(batch), side.record_event()
         if waiting:
-            yield _hand_over(*waiting, device)
+            ready, event = waiting
+            stream = torch.cuda.current_stream(device)
+            stream.wait_event(event)
+            ready.features.record_stream(stream)  # keeps the memory until the network is done with it
+            yield ready
         waiting = coming
-    if waiting:
-        yield _hand_over(*waiting, device)
 
 
 @functools.cache
 def _side_stream(device: torch.device) -> torch.cuda.Stream:
     """One for the whole run: the allocator keeps the freed memory of every stream for that stream alone."""
     return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # untyped in torch
-
-
-def _hand_over(batch: Batch, ready: torch.cuda.Event, device: torch.device) -> Batch:
-    """Make the network's stream wait for a batch, and the batch's memory for that stream."""
-    stream = torch.cuda.current_stream(device)
-    stream.wait_event(ready)
-    batch.features.record_stream(stream)
-    return batch

@@ -6,6 +6,7 @@ their own, so that they never wait for a GPU; gradients and statistics on GPUs g
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -178,11 +179,8 @@ def print_error(message: str) -> None:
     store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
     printed = f"deepspeech/printed/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     if not is_rank_zero():
-        try:
+        with contextlib.suppress(dist.DistStoreError):  # raised if the error is this rank's own
             store.wait([printed], ERROR_GRACE)
-        except dist.DistStoreError:
-            pass  # the error is this rank's own
-        else:
             return
     print(message, file=sys.stderr, flush=True)
     store.set(printed, "")

@@ -87,14 +87,11 @@ class AudioDataLoader:
         policy = dataset.augment.policy if dataset.augment else None
         self.features = DeviceFeatures(dataset.spectrogram.config, policy).to(self.device)
         read: Callable[[int], Any] = dataset.waveform if features_on_device else dataset.__getitem__
-        merge: Callable[[Any], Batch | WaveformBatch] = collate
-        if features_on_device:
-            stride = dataset.spectrogram.config.stride_samples
-            merge = functools.partial(collate_waveforms, stride=stride)
+        pad = functools.partial(collate_waveforms, stride=dataset.spectrogram.config.stride_samples)
         self._loader = DataLoader(
             ValueOrFault(read),
             batch_sampler=sampler,
-            collate_fn=merge,
+            collate_fn=pad if features_on_device else collate,
             num_workers=min(num_workers, distributed.cores_per_process()),
             pin_memory=self.device.type == "cuda",
             worker_init_fn=ignore_signals,

@@ -10,6 +10,8 @@ import textwrap
 import typing
 from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, fields
+from itertools import chain
+from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from deepspeech import distributed, log
@@ -42,7 +44,7 @@ def parse(
     extend: Callable[[argparse.ArgumentParser], Any] = lambda parser: None,
     examples: str = "",
 ) -> Arguments:
-    """Parse the flags of option groups. `@FILE` stands for the flags in a file, with `#` comments.
+    """Parse the flags of option groups. `@FILE` stands for the flags in a file; later flags win.
 
     Args:
         argv: The command line without the program's name; None for that of the process.
@@ -58,10 +60,10 @@ def parse(
     parser = _Parser(
         prog=os.path.basename(sys.argv[0]),
         description=description,
-        epilog="examples:\n" + textwrap.indent(textwrap.dedent(examples).strip(), "  ") if examples else None,
+        epilog=_examples(examples)
+        + "@FILE stands for the flags in a file; later flags override earlier ones.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         argument_default=argparse.SUPPRESS,
-        fromfile_prefix_chars="@",
     )
     for group in groups:
         section = parser.add_argument_group((group.__doc__ or group.__name__).splitlines()[0])
@@ -70,7 +72,8 @@ def parse(
             if "help" in entry.metadata:
                 _add_flag(section, entry, types[entry.name])
     extend(parser)
-    values = vars(parser.parse_intermixed_args(argv))
+    words = sys.argv[1:] if argv is None else argv
+    values = vars(parser.parse_intermixed_args(list(chain.from_iterable(map(_expand, words)))))
     return Arguments({name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
@@ -78,8 +81,20 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; --help lists the flags")  # without argparse's 60 lines of usage
 
-    def convert_arg_line_to_args(self, line: str) -> list[str]:
-        return shlex.split(line, comments=True)
+
+def _examples(text: str) -> str:
+    return f"examples:\n{textwrap.indent(textwrap.dedent(text).strip(), '  ')}\n\n" if text else ""
+
+
+def _expand(word: str) -> list[str]:
+    """The flags in a file for `@FILE`, where `#` starts a comment; else the word itself."""
+    if not word.startswith("@"):
+        return [word]
+    try:
+        return shlex.split(Path(word[1:]).read_text(encoding="utf-8"), comments=True)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"{word}: cannot read flags from this file: {reason}; correct it") from None
 
 
 def _add_flag(section: argparse._ArgumentGroup, entry: Field[Any], kind: Any) -> None:

@@ -106,8 +106,18 @@ def test_flags_can_be_read_from_a_file(tmp_path):
     training = arguments.make(Training)
     assert (training.adam, training.id, training.learning_rate) == (True, "two words", 2e-3)
     assert not arguments.make(ModelConfig).bidirectional
-    with pytest.raises(InputError, match="gone"):
+    with pytest.raises(InputError, match="gone: cannot read flags from this file: No such file"):
         cli.parse([f"@{tmp_path}/gone"], "", *ALL)
+
+
+@pytest.mark.parametrize("content", [b"--id 'no end", b"--id \xff\xfe\x00", b"@flags.txt"])
+def test_a_file_of_flags_that_cannot_be_parsed_is_one_line(tmp_path, monkeypatch, content):
+    (tmp_path / "flags.txt").write_bytes(content)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError) as caught:
+        cli.parse(["@flags.txt"], "", *ALL)
+    assert "@flags.txt" in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_help_shows_choices_negations_and_examples(capsys):
@@ -116,4 +126,4 @@ def test_help_shows_choices_negations_and_examples(capsys):
     shown = " ".join(capsys.readouterr().out.split())
     assert "--rnn-type {lstm,gru,rnn}" in shown
     assert "--bidirectional, --no-bidirectional process utterances in both directions" in shown
-    assert shown.endswith("examples: train.py --adam")
+    assert "examples: train.py --adam @FILE stands" in shown

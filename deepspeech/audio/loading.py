@@ -22,13 +22,17 @@ def find_audio(folder: str | Path) -> list[str]:
     """The audio files in a folder and its subfolders, sorted.
 
     Raises:
-        InputError: There is no such folder.
+        InputError: There is no such folder, or one that cannot be read.
     """
+
+    def fail(error: OSError) -> None:
+        raise InputError(f"{error.filename}: cannot read the folder: {error.strerror}; correct it") from None
+
     if not os.path.isdir(folder):
         raise InputError(f"{folder}: no such folder; correct the path")
     return sorted(
         os.path.join(parent, name)
-        for parent, _, files in os.walk(folder, followlinks=True)
+        for parent, _, files in os.walk(folder, onerror=fail, followlinks=True)
         for name in files
         if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES
     )

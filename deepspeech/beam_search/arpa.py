@@ -44,7 +44,7 @@ def parse_arpa(name: str, text: bytes) -> Bytes:
     if not found:
         raise InputError(
             f"{name}: not a language model: neither an ARPA file nor a KenLM binary; "
-            "build one with data/build_lm.py"
+            "build one with deepspeech build-lm"
         )
     counts, start, multiplier = [], found.end(), MULTIPLIER
     while found := COUNT.match(text, start):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deepspeech.options import POSITIVE, Options, one_of, option
+from deepspeech.options import POSITIVE, PROBABILITY, Options, one_of, option
 
 
 @dataclass(frozen=True)
@@ -18,15 +18,15 @@ class DecoderConfig(Options):
         None, "language model of beam search: ARPA file or KenLM binary", metavar="FILE"
     )
     lm_unit: str = option("word", "its tokens: word or character", one_of("word", "character"))
-    lm_open: bool = option(False, "let words through that the language model does not know")
+    lm_open: bool = option(False, "admit words that the language model does not know")
     lm_unknown: float = option(-10.0, "log-probability of such a word, in place of the model's own")
     alpha: float = option(0.8, "weight of the language model's log-probability")
     beta: float = option(1.0, "bonus for every word, with a language model")
     hot_words: str | None = option(
         None,
-        "words and phrases with what each adds to the score (5 is much)",
+        "words and phrases, each with its boost, a natural logarithm (5 is strong)",
         metavar="WORD:BOOST,PHRASE OF WORDS:BOOST",
     )
-    cutoff_top_n: int = option(40, "labels of a frame that beam search looks at, at most", POSITIVE)
-    cutoff_prob: float = option(1.0, "and as many as sum up to this probability", POSITIVE)
+    cutoff_top_n: int = option(40, "most labels of a frame that beam search considers", POSITIVE)
+    cutoff_prob: float = option(1.0, "most probable labels up to this total probability", PROBABILITY)
     lm_workers: int = option(1, "threads of beam search", POSITIVE)

@@ -116,7 +116,7 @@ def _check_characters(path: str | Path, found: Sequence[str], tokens: Sequence[s
         reason = "written in another letter case than the labels" if others else "not of characters"
         raise InputError(
             f"--lm-path {path}: {reason}: it knows {spelled} of {len(tokens) - 1} labels; build it from text "
-            "as the labels write it with data/build_lm.py --unit character"
+            "as the labels write it with deepspeech build-lm --unit character"
         )
     if missing:
         log.warning(f"{path}: does not know the labels {' '.join(missing)}")

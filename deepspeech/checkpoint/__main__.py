@@ -1,4 +1,4 @@
-"""`python -m deepspeech.checkpoint export-v2`, as it was called in earlier versions."""
+"""Names what replaces `python -m deepspeech.checkpoint export-v2`."""
 
 import sys
 

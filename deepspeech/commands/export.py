@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,6 +37,8 @@ def export_v2(path: str | Path, target: str | Path) -> None:
     Raises:
         InputError: The model cannot be read, or the file cannot be written.
     """
+    if os.path.exists(target) and os.path.exists(path) and os.path.samefile(path, target):
+        raise InputError(f"{target}: would overwrite the model itself; choose another file")
     checkpoint = load_checkpoint(path)
     checkpoint.build_model()  # to check that the weights fit
     training = None if checkpoint.imported else checkpoint.training

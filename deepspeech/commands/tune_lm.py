@@ -8,6 +8,7 @@ resumes from there.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from tqdm import tqdm
 
 from deepspeech import cli
+from deepspeech.atomic_file import check_writable
 from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.beam_search.language_model import LanguageModel
@@ -39,11 +41,20 @@ class TuningConfig(Options):
     plot: str | None = option(None, "PNG of the WER over alpha and beta to write", metavar="FILE")
     seed: int = option(123456, "seed of the search", NOT_NEGATIVE)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("alpha_range", "beta_range"):
+            low, high = getattr(self, name)
+            if not -math.inf < low < high < math.inf:
+                raise InputError(f"--{name.replace('_', '-')} {low} {high}: give a lower and a higher number")
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = cli.parse(argv, __doc__.splitlines()[0], TuningConfig, DecoderConfig)
     tuning, decoder = arguments.make(TuningConfig), arguments.make(DecoderConfig)
     decoder = replace(decoder, decoder="beam", top_paths=1)
+    if tuning.plot:
+        check_writable(os.path.dirname(tuning.plot) or ".", "--plot")
     if not decoder.lm_path:
         raise InputError("there are no weights to tune without a language model; pass --lm-path")
     output = SavedOutput.read(tuning.output)
@@ -59,14 +70,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         study.tell(trial, evaluation.words.rate)
         bar.set_postfix_str(f"best WER {100 * best_trial(study).value:.2f} %")
     best = best_trial(study)
-    if tuning.plot:
-        draw(study, best, tuning.plot)
     print(f"{len(_done(study))} trials on {len(output.references)} utterances")
     print(f"best: WER {100 * best.value:.2f} %, CER {100 * best.user_attrs['cer']:.2f} %")
     flags = f"--decoder beam --lm-path {decoder.lm_path} --beam-width {decoder.beam_width}"
     flags += f" --alpha {best.params['alpha']:.3f} --beta {best.params['beta']:.3f}"
     flags += " --lm-unit character" if decoder.lm_unit == "character" else ""
     print(flags + (" --lm-open" if decoder.lm_open else ""))
+    if tuning.plot:
+        draw(study, best, tuning.plot)
     return 0
 
 

@@ -5,12 +5,14 @@ The exit status is 1 if there are faults.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
 from deepspeech import cli
+from deepspeech.atomic_file import check_writable
 from deepspeech.corpora.verify import Verification, verify
 from deepspeech.errors import InputError
 from deepspeech.labels import PATH_HELP, Labels
@@ -31,6 +33,8 @@ class VerifyConfig(Options):
 
 def main(argv: Sequence[str] | None = None) -> int:
     config = cli.parse(argv, __doc__, VerifyConfig, examples=EXAMPLES).make(VerifyConfig)
+    if config.plot:
+        check_writable(os.path.dirname(config.plot) or ".", "--plot")
     labels = Labels.load(config.labels_path)
     verification = verify(config.manifest, labels, decode=not config.headers_only)
     for fault in verification.faults:
@@ -38,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(verification)
     if config.plot:
         plot(verification, config.plot)
-    return 1 if verification.faults else 0
+    return 1 if verification.faults or not len(verification.seconds) else 0
 
 
 def plot(verification: Verification, path: str) -> None:

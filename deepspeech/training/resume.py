@@ -48,6 +48,8 @@ def starting_point(arguments: Arguments, folder: SaveFolder) -> Start:
         return Start(DeepSpeech(arguments.make(ModelConfig, labels=labels.characters, features=features)))
     _check_flags(arguments, checkpoint)
     model = checkpoint.build_model()
+    if not finetune:
+        log.info(f"resuming from {checkpoint.source}")
     labels = Labels.load(path) if path else model.labels
     if finetune:
         return _finetune(model, labels, training.drop_layers, checkpoint.source)

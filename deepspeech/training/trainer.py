@@ -172,6 +172,10 @@ class Trainer:
 
     def _finish_epoch(self, evaluation: Evaluation) -> None:
         """Write the results and checkpoints, and move on to the next epoch."""
+        if self.progress.too_short and not self.progress.utterances:
+            raise InputError(
+                "no utterance has as many output frames as its transcript needs; fix the manifest"
+            )
         rate = learning_rate(self.config, self.progress.epoch, share=1.0)
         row = self.progress.row(evaluation, rate)
         self.history.append(row)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from deepspeech.audio.loading import duration, load_audio, stream_audio
+from deepspeech.audio.loading import duration, find_audio, load_audio, stream_audio
 from deepspeech.errors import InputError
 
 RATE = 16000
@@ -155,3 +155,18 @@ def test_a_wav_whose_writer_could_not_seek_back_is_read(tmp_path):
 def test_real_speech_is_read_at_the_model_rate(shared):
     path = sorted((shared / "speech").rglob("*.wav"))[0]
     assert len(load_audio(path, RATE)) == pytest.approx(duration(path) * RATE, abs=1)
+
+
+def test_a_folder_that_cannot_be_read_is_an_error_and_not_left_out(tmp_path, monkeypatch):
+    (tmp_path / "locked").mkdir()
+    soundfile.write(tmp_path / "a.wav", np.zeros(100), 16000)
+    scan = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    with pytest.raises(InputError, match="locked: cannot read the folder: Permission denied"):
+        find_audio(tmp_path)

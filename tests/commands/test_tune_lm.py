@@ -78,3 +78,16 @@ def test_wrong_input(task):
         tune_lm.main([str(task / "output.npz"), "--lm-path", str(task / "none.arpa")])
     with pytest.raises(InputError, match="--study"):
         tune(task, "--study", task / "none" / "study.db")
+
+
+@pytest.mark.parametrize("values", [("3", "1"), ("1", "1"), ("nan", "1"), ("0", "inf")])
+@pytest.mark.parametrize("flag", ["--alpha-range", "--beta-range"])
+def test_a_range_needs_a_lower_and_a_higher_number(task, flag, values):
+    with pytest.raises(InputError, match=f"{flag} .*: give a lower and a higher number"):
+        tune_lm.main(["output.npz", flag, *values])
+
+
+def test_a_plot_that_cannot_be_written_is_found_before_the_trials(task, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match=r"--plot .*: cannot write there"):
+        tune_lm.main(["output.npz", "--lm-path", "lm.arpa", "--plot", str(tmp_path / "file" / "a.png")])

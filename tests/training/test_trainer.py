@@ -356,3 +356,12 @@ def test_reading_losses_every_few_steps_changes_nothing(corpus, tmp_path, labels
         weights.append(weights_of(trainer))
     assert losses[0] == losses[1]
     assert_equal(*weights)
+
+
+def test_a_corpus_of_which_nothing_can_be_aligned_is_an_error(own_corpus, tmp_path, labels):
+    for index in range(4):
+        long_transcript(own_corpus, f"train_{index}.txt")
+    trainer = make_trainer(own_corpus, tmp_path, labels, batch_size=2, epochs=3)
+    with pytest.raises(InputError, match="no utterance has as many output frames"):
+        trainer.fit()
+    assert not (tmp_path / "deepspeech_final.pth").exists()

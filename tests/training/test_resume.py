@@ -98,7 +98,8 @@ def test_the_best_model_of_the_original_is_kept_until_it_is_beaten(tmp_path, tra
     """In its own folder; another folder gets its own best model."""
     folder = train("--epochs", 1, new=True)
     best = folder / "deepspeech_final.pth"
-    export_v2(best, best)
+    export_v2(best, tmp_path / "v2.pth")
+    (tmp_path / "v2.pth").replace(best)
     content = torch.load(best, weights_only=True)
     torch.save(content | {"best_wer": 0.0}, best)
     before = best.read_bytes()

@@ -48,8 +48,6 @@ def starting_point(arguments: Arguments, folder: SaveFolder) -> Start:
         return Start(DeepSpeech(arguments.make(ModelConfig, labels=labels.characters, features=features)))
     _check_flags(arguments, checkpoint)
     model = checkpoint.build_model()
-    if not finetune:
-        log.info(f"resuming from {checkpoint.source}")
     labels = Labels.load(path) if path else model.labels
     if finetune:
         return _finetune(model, labels, training.drop_layers, checkpoint.source)
@@ -59,8 +57,8 @@ def starting_point(arguments: Arguments, folder: SaveFolder) -> Start:
             "or pass --finetune to train its weights for these labels"
         )
     state = ResumeState.of(checkpoint)
-    if state is None:
-        log.info(f"{checkpoint.source}: no training state; using only its weights")
+    found = "resuming from this checkpoint" if state else "no training state; using only its weights"
+    log.info(f"{checkpoint.source}: {found}")
     return Start(model, state)
 
 

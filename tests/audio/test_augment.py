@@ -38,19 +38,8 @@ from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.errors import InputError
 from deepspeech.evaluation.evaluate import evaluate
 from deepspeech.labels import Labels
+from tests.audio.tones import RATE, pitch, tone
 from tests.conftest import checkpoints, load_script
-
-RATE = 16000  # Hz
-
-
-def tone(hertz: float, seconds: float, rate: int = RATE) -> np.ndarray:
-    time = np.arange(round(seconds * rate)) / rate
-    return (0.3 * np.sin(2 * np.pi * hertz * time)).astype(np.float32)
-
-
-def pitch(waveform: np.ndarray, rate: int = RATE) -> float:
-    """Hz of the strongest frequency."""
-    return np.abs(np.fft.rfft(waveform * np.hanning(len(waveform)))).argmax() * rate / len(waveform)
 
 
 @pytest.fixture

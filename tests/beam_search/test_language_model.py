@@ -5,30 +5,10 @@ import pytest
 from deepspeech.beam_search.language_model import LanguageModel
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
+from tests.beam_search.models import WORDS_ARPA as ARPA
 from tests.conftest import run_script
 
 LABELS = Labels(["_", "A", "B", " "])
-ARPA = """\\data\\
-ngram 1=6
-ngram 2=5
-
-\\1-grams:
--2.0\t<unk>
--99\t<s>\t-0.3
--0.9\t</s>
--0.5\tA\t-0.2
--0.8\tAB\t-0.1
--1.1\tBBA\t-0.4
-
-\\2-grams:
--0.2\t<s> AB
--0.6\tAB A
--0.3\tA </s>
--0.9\tA A
--0.4\tBBA AB
-
-\\end\\
-"""
 
 
 def write(folder, content, name="lm.arpa"):

@@ -19,6 +19,7 @@ from deepspeech.beam_search import ngram
 from deepspeech.beam_search.kenlm_format import STATE, initial_state, layout, score
 from deepspeech.beam_search.ngram import NGramModel
 from deepspeech.errors import InputError
+from tests.beam_search.models import WORDS_ARPA as ARPA
 
 try:
     import kenlm
@@ -26,27 +27,6 @@ except ImportError:  # no wheels for every version of Python
     kenlm = None
 needs_kenlm = pytest.mark.skipif(kenlm is None, reason="no kenlm")
 
-ARPA = """\\data\\
-ngram 1=6
-ngram 2=5
-
-\\1-grams:
--2.0\t<unk>
--99\t<s>\t-0.3
--0.9\t</s>
--0.5\tA\t-0.2
--0.8\tAB\t-0.1
--1.1\tBBA\t-0.4
-
-\\2-grams:
--0.2\t<s> AB
--0.6\tAB A
--0.3\tA </s>
--0.9\tA A
--0.4\tBBA AB
-
-\\end\\
-"""
 # The same model, as KenLM's `build_binary probing` writes it
 BINARY = zlib.decompress(
     base64.b85decode(

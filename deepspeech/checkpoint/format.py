@@ -72,7 +72,7 @@ def save_checkpoint(path: str | Path, model: DeepSpeech, training: Mapping[str, 
     }
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    write_atomic(path, buffer.getbuffer())
+    write_atomic(path, buffer.getvalue())
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:

@@ -48,7 +48,7 @@ def export_v2(path: str | Path, target: str | Path) -> None:
         raise InputError(f"{path}: damaged checkpoint: its training state: {error}") from None
     buffer = io.BytesIO()
     torch.save(exported, buffer)
-    write_atomic(target, buffer.getbuffer())
+    write_atomic(target, buffer.getvalue())
     print(f"{target}: a deepspeech.pytorch 2.x model")
     for caveat in deepspeech_pytorch.caveats(checkpoint.config):
         log.warning(f"{target}: {caveat}")

@@ -41,7 +41,7 @@ class SavedOutput:
             lengths=np.array([len(each) for each in self.log_probs], dtype=np.int64),
             texts=np.frombuffer(json.dumps(texts).encode(), dtype=np.uint8),
         )
-        write_atomic(path, buffer.getbuffer())
+        write_atomic(path, buffer.getvalue())
 
     @classmethod
     def read(cls, path: str | Path) -> SavedOutput:

@@ -13,7 +13,7 @@ from pathlib import Path
 from deepspeech.errors import InputError
 
 
-def write_atomic(path: str | Path, data: bytes) -> None:
+def write_atomic(path: str | Path, data: bytes | memoryview) -> None:
     """Write a temporary file beside `path`, flush it to the disk, and rename it.
 
     Raises:

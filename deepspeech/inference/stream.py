@@ -111,7 +111,7 @@ class Stream:
             features, lengths, self._feature_state = self.spectrogram.forward_chunk(
                 piece, None, self._feature_state, ends
             )
-            if not features.shape[2]:
+            if not (features.shape[2] or ends):
                 continue
             with autocast(self.device, self.dtype):
                 output, _, self._model_state = self.model.forward_chunk(

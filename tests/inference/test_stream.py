@@ -98,6 +98,18 @@ def test_log_probabilities_of_chunks_are_those_of_the_whole(labels, cell, sample
     assert torch.allclose(streamed, whole[:, :count], atol=1e-5)
 
 
+@pytest.mark.parametrize(("size", "stride"), [(0.02, 0.02), (0.025, 0.02), (0.032, 0.02), (0.01, 0.02)])
+def test_the_end_is_written_where_the_last_samples_fill_no_window(labels, size, stride):
+    features = FeatureConfig(normalize="running", window_size=size, window_stride=stride)
+    recognizer = streaming_recognizer(labels, features=features)
+    stride_samples = features.stride_samples
+    for samples in range(12_000, 12_000 + stride_samples, stride_samples // 8):
+        stream = recognizer.stream()
+        for chunk in chunks_of(audio(samples), [1600]):
+            stream.feed(chunk)
+        assert text_and_offsets(stream.finish()) == text_and_offsets(recognizer.transcribe(audio(samples)))
+
+
 @pytest.mark.parametrize("decoder", DECODERS)
 @pytest.mark.parametrize("cell", CELLS)
 @settings(max_examples=5)

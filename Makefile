@@ -13,13 +13,14 @@ NUMERICS := tests/model tests/audio/test_features.py tests/checkpoint/test_deeps
 # so lower the number on a shared machine: `make demo OMP_NUM_THREADS=2`.
 export OMP_NUM_THREADS ?= $(shell getconf _NPROCESSORS_ONLN)
 
-.PHONY: help demo test test-all lock clean
+.PHONY: help demo docs test test-all lock clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo   train on synthetic speech, test and transcribe: minutes on two cores"
 	@echo "make test   check style and types and run all tests"
 	@echo "make test-all  run the tests that are slow by nature"
+	@echo "make docs   build the documentation site in build/site, the executed notebook included"
 	@echo "make lock   choose the versions in requirements.lock anew, check that all have wheels"
 	@echo "make clean  remove the environment, the synthetic corpus and the demo's model"
 
@@ -46,6 +47,9 @@ test: $(VENV)/installed
 test-all: $(VENV)/installed
 	$(BIN)/codespell
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup --exhaustive
+
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=. $(BIN)/mkdocs build --strict --quiet
 
 lock: $(VENV)/installed
 	$(BIN)/uv pip compile --quiet --upgrade --universal --fork-strategy fewest --python-version 3.11 \

@@ -26,6 +26,9 @@ class NGramModel:
     """An n-gram model with back-off, of order 1 to 6; `score` and `initial_state` take its `tables`.
 
     Large binaries stay in the file and share its pages with other processes.
+
+    Raises:
+        InputError: It has no words for the start and end of sentences.
     """
 
     def __init__(self, name: str, image: Bytes, file: mmap.mmap | None = None) -> None:

@@ -152,7 +152,11 @@ def split(
 
 
 def speaker_folder(level: int) -> Callable[[Utterance], str]:
-    """Speakers by folder: level 1 is the folder of the audio, 2 the one above it, and so on."""
+    """Speakers by folder: level 1 is the folder of the audio, 2 the one above it, and so on.
+
+    Raises:
+        InputError: By the function that it returns, for audio with fewer folders above it.
+    """
 
     def speaker(utterance: Utterance) -> str:
         parents = Path(utterance.audio_path).parents

@@ -70,7 +70,7 @@ class BucketingSampler(Sampler[list[int]]):
             yield batch[self.rank :: self.num_replicas].tolist()
 
     def batches(self) -> list[np.ndarray]:
-        """The batches of the epoch over all processes, as arrays of indices."""
+        """The batches of the epoch over all processes, as arrays of indices (utterances,)."""
         shuffled = self.shuffle and not (self.sorta_grad and self.epoch == 0)
         random = np.random.default_rng([self.seed, self.epoch])
         keys = self.durations

@@ -64,6 +64,9 @@ class Recognizer:
     def transcripts(self, audio: str | Path | np.ndarray) -> list[Transcript]:
         """All hypotheses for a recording, best first, with times and confidences of their words.
 
+        Args:
+            audio: A file, or a waveform (samples,) float32 at the model's sample rate.
+
         Raises:
             InputError: The file cannot be read.
         """

@@ -1,4 +1,4 @@
-"""docs/how_it_works.py runs as a notebook from a clean state; each chapter draws one picture and asserts it."""
+"""docs/how_it_works.py runs as a notebook from a clean state, and each chapter draws and asserts."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ COMMANDS = {
     "tune-lm": "find the weights of a language model on saved log-probabilities",
     "build-lm": "build an n-gram language model from text",
     "verify": "check every file of a manifest",
+    "export": "write a model for another runtime, as ONNX",
     "export-v2": "write a model as a deepspeech.pytorch 2.x file",
 }
 USAGE = "\n".join(
@@ -41,7 +42,9 @@ def _dispatch() -> int | None:
     if name not in COMMANDS:
         raise InputError(f"{name}: no such command; choose from {', '.join(COMMANDS)}")
     sys.argv[0] = f"deepspeech {name}"
-    module = name.replace("-", "_").removesuffix("_v2")
+    if name == "export-v2":
+        name, argv = "export", [*argv, "--to", "v2"]
+    module = name.replace("-", "_")
     command = importlib.import_module(f"deepspeech.commands.{module}")
     status: int | None = command.main(argv)
     return status

@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 LAYERS = [  # top to bottom; folders of one layer do not import each other
     {"commands"},
     {"tools", "transcription"},
+    {"export"},
     {"training", "inference"},
     {"checkpoint", "corpora", "evaluation"},
     {"data", "model", "beam_search"},

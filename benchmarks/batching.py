@@ -17,7 +17,8 @@ from tqdm import tqdm
 
 from deepspeech.data.sampler import BucketingSampler
 from deepspeech.device import keep_freed_memory, number_format
-from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
+from deepspeech.model.config import ModelConfig
+from deepspeech.model.deepspeech2 import DeepSpeech
 
 FRAMES = 100  # a second
 ROW = "{:<22} {:>8} {:>9} {:>16} {:>11} {:>12} {:>15}"

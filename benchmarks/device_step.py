@@ -36,7 +36,8 @@ from deepspeech.audio.features import Spectrogram
 from deepspeech.data.batch import Batch, WaveformBatch, padded_length
 from deepspeech.data.loader import DeviceFeatures, ahead
 from deepspeech.model import kernels
-from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
+from deepspeech.model.config import ModelConfig
+from deepspeech.model.deepspeech2 import DeepSpeech
 from deepspeech.model.padding import Frames, State
 from deepspeech.model.rnn import RecurrentLayer
 from deepspeech.training.config import TrainingConfig

@@ -37,7 +37,8 @@ from deepspeech.device import keep_freed_memory
 from deepspeech.evaluation.evaluate import evaluate
 from deepspeech.inference.quantization import quantize
 from deepspeech.inference.recognizer import Recognizer
-from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
+from deepspeech.model.config import ModelConfig
+from deepspeech.model.deepspeech2 import DeepSpeech
 from deepspeech.transcription.recordings import RecordingsConfig, transcribe_recordings
 
 FORMATS = {"fp32": (torch.float32, False), "bf16": (torch.bfloat16, False), "int8": (torch.float32, True)}

@@ -19,11 +19,12 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from deepspeech.audio.features import FeatureConfig
+from deepspeech.audio.config import FeatureConfig
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.inference.factory import make_decoder
 from deepspeech.inference.recognizer import Recognizer
-from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
+from deepspeech.model.config import ModelConfig
+from deepspeech.model.deepspeech2 import DeepSpeech
 
 LABELS = ("_", "'", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", " ")
 CHUNK = 0.1  # seconds

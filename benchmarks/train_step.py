@@ -27,8 +27,9 @@ import torch
 
 from deepspeech.data.batch import Batch
 from deepspeech.device import keep_freed_memory, number_format
+from deepspeech.model.config import ModelConfig
 from deepspeech.model.ctc import ctc_losses
-from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
+from deepspeech.model.deepspeech2 import DeepSpeech
 from deepspeech.model.rnn import RecurrentLayer
 
 

@@ -37,7 +37,7 @@ from torch.nn.functional import ctc_loss
 
 import deepspeech
 from data.synthetic import DIGITS, Line, make_corpus
-from deepspeech.audio.features import FeatureConfig
+from deepspeech.audio.config import FeatureConfig
 
 ROOT = Path(deepspeech.__file__).parents[1]
 plt.style.use(ROOT / "deepspeech" / "figures.mplstyle")
@@ -353,7 +353,7 @@ assert padding(bucketed) < padding(shuffled) / 3
 
 # %%
 from deepspeech.data.batch import collate
-from deepspeech.model.deepspeech2 import ModelConfig
+from deepspeech.model.config import ModelConfig
 
 order = np.argsort(durations)
 batch = collate([training_set[int(index)] for index in order[[0, 80, 160, 239]]])
@@ -386,7 +386,7 @@ assert torch.allclose(together[0, : lengths[0]], alone[0], atol=1e-5)
 # Ask for the gradient with respect to the input: it is zero where nothing is seen.
 
 # %%
-from deepspeech.model.deepspeech2 import CONV_TIME
+from deepspeech.model.config import CONV_TIME
 
 inputs = torch.rand(1, config.bins, 120, requires_grad=True)
 output, _, _ = untrained.conv(inputs, torch.tensor([120]), (None, None), True)  # (1, channels, bins, frames)

@@ -10,7 +10,7 @@ import torch
 from matplotlib.figure import Figure
 
 from deepspeech import Spectrogram, load_audio
-from deepspeech.audio.features import FeatureConfig
+from deepspeech.audio.config import FeatureConfig
 
 
 def main(audio_path: str, figure_path: str) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deepspeech import Spectrogram, load_audio
 from deepspeech.audio.augment import add_noise, decibels, limit, read_noise, reverberate, telephone
-from deepspeech.audio.features import FeatureConfig
+from deepspeech.audio.config import FeatureConfig
 from deepspeech.audio.spec_augment import POLICIES, Policy, spec_augment, time_warp
 from deepspeech.audio.tempo import change_tempo
 

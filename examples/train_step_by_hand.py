@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from deepspeech import DeepSpeech, Labels, Spectrogram, load_audio
-from deepspeech.model.deepspeech2 import ModelConfig
+from deepspeech.model.config import ModelConfig
 
 LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, MAX_NORM = 3e-4, 0.9, 1e-5, 400
 

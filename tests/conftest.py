@@ -20,7 +20,8 @@ import torch
 from deepspeech import log
 from deepspeech.checkpoint.format import in_order
 from deepspeech.labels import Labels
-from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
+from deepspeech.model.config import ModelConfig
+from deepspeech.model.deepspeech2 import DeepSpeech
 
 ROOT = Path(__file__).parents[1]
 SHARED = ROOT.parent / "shared"

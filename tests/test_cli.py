@@ -5,12 +5,12 @@ import shlex
 import pytest
 
 from deepspeech import cli
-from deepspeech.audio.features import FeatureConfig
+from deepspeech.audio.config import FeatureConfig
 from deepspeech.commands.verify import VerifyConfig
 from deepspeech.data.loader import DataConfig
 from deepspeech.errors import InputError
 from deepspeech.inference.factory import InferenceConfig
-from deepspeech.model.deepspeech2 import ModelConfig
+from deepspeech.model.config import ModelConfig
 from deepspeech.training.config import TrainingConfig as Training
 from deepspeech.transcription.recordings import RecordingsConfig
 

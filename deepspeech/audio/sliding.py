@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-import torch
-from torch import Tensor
-from torch.nn.functional import pad
+import numpy as np
 
-Count = TypeVar("Count", int, Tensor)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Count = TypeVar("Count", int, "Tensor")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class Window:
         before = self.before if held is None else held
         after, reach = (self.after, self.size) if final else (0, max(self.size, self.stride))
         number = (before + length + after - reach) // self.stride + 1
-        return number.clamp(min=0) if isinstance(number, Tensor) else max(number, 0)
+        return max(number, 0) if isinstance(number, int | np.integer) else number.clamp(min=0)
 
     def slide(
         self,
@@ -57,6 +58,9 @@ class Window:
         Returns:
             The layer's outputs for all windows that are complete now, and the units to hold.
         """
+        import torch  # not needed to transcribe with onnxruntime
+        from torch.nn.functional import pad
+
         ready = self.count(chunk.shape[-1], None if held is None else held.shape[-1], final)
         if held is not None:
             chunk = torch.cat([held, chunk], dim=-1)

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from deepspeech import log
-from deepspeech.audio.features import FeatureConfig
+from deepspeech.audio.config import FeatureConfig
 from deepspeech.checkpoint.integrity import OUTPUT, architecture, check_config, check_tensors
 from deepspeech.checkpoint.safe_load import plain
 from deepspeech.errors import InputError
-from deepspeech.model.deepspeech2 import ModelConfig
+from deepspeech.model.config import ModelConfig
 
 ENGLISH = "_'ABCDEFGHIJKLMNOPQRSTUVWXYZ "  # the original's labels.json
 NOISE = {"noise_dir": None, "noise_prob": 0.4, "noise_levels": (0.0, 0.5)}  # its defaults

@@ -23,7 +23,8 @@ from deepspeech.atomic_file import write_atomic
 from deepspeech.checkpoint import deepspeech_pytorch, remote, safe_load
 from deepspeech.checkpoint.integrity import check_config, check_tensors
 from deepspeech.errors import InputError
-from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
+from deepspeech.model.config import ModelConfig
+from deepspeech.model.deepspeech2 import DeepSpeech
 
 FORMAT = 1
 NAME = re.compile(r"deepspeech_checkpoint_epoch_(\d+)(?:_iter_(\d+))?\.pth")

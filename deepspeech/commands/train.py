@@ -9,7 +9,7 @@ import torch
 
 from deepspeech import cli, distributed, log
 from deepspeech.audio.augment import Augmentation, AugmentConfig
-from deepspeech.audio.features import FeatureConfig
+from deepspeech.audio.config import FeatureConfig
 from deepspeech.checkpoint.save_folder import SaveFolder
 from deepspeech.commands import deprecated_flags
 from deepspeech.data.corpus import load_corpus
@@ -18,7 +18,8 @@ from deepspeech.data.loader import AudioDataLoader, DataConfig
 from deepspeech.data.sampler import BucketingSampler
 from deepspeech.device import format_name, keep_freed_memory, process_device
 from deepspeech.errors import InputError
-from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
+from deepspeech.model.config import ModelConfig
+from deepspeech.model.deepspeech2 import DeepSpeech
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
 from deepspeech.tools.find_batch import suggest_batch
 from deepspeech.tools.profiling import profile

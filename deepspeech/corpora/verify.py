@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from deepspeech.audio import loading
-from deepspeech.audio.features import FeatureConfig
+from deepspeech.audio.config import FeatureConfig
 from deepspeech.data.corpus import encode
 from deepspeech.data.manifest import Utterance, read_manifest, read_transcript
 from deepspeech.data.parallel import map_checked

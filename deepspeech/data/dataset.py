@@ -7,7 +7,8 @@ import torch
 from torch.utils.data import Dataset
 
 from deepspeech.audio.augment import Augmentation
-from deepspeech.audio.features import FeatureConfig, Spectrogram
+from deepspeech.audio.config import FeatureConfig
+from deepspeech.audio.features import Spectrogram
 from deepspeech.audio.spec_augment import draw_warp_and_masks, warp_and_mask
 from deepspeech.data.batch import Sample, WaveformSample
 from deepspeech.data.corpus import Corpus

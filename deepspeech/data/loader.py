@@ -14,7 +14,8 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from deepspeech import distributed
-from deepspeech.audio.features import FeatureConfig, Spectrogram
+from deepspeech.audio.config import FeatureConfig
+from deepspeech.audio.features import Spectrogram
 from deepspeech.audio.spec_augment import Policy, warp_and_mask
 from deepspeech.data.batch import Batch, WaveformBatch, collate, collate_waveforms, padded_length
 from deepspeech.data.dataset import SpectrogramDataset

@@ -18,7 +18,8 @@ from deepspeech.audio.sliding import Window
 from deepspeech.export.builder import LAST, Shape
 from deepspeech.export.spectrogram import SpectrogramGraph
 from deepspeech.model.batch_norm import EPSILON
-from deepspeech.model.deepspeech2 import CHANNELS, CONV_TIME, DeepSpeech
+from deepspeech.model.config import CONV_TIME
+from deepspeech.model.deepspeech2 import CHANNELS, DeepSpeech
 from deepspeech.model.rnn import RecurrentLayer
 
 GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN_TANH": (0,)}  # ONNX's order in torch's

@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepspeech.audio.features import (
-    MIN_DEVIATION,
-    PRIOR_DEVIATION,
-    PRIOR_FRAMES,
-    PRIOR_MEAN,
-    FeatureConfig,
-    Spectrogram,
-)
+from deepspeech.audio.config import FeatureConfig
+from deepspeech.audio.features import MIN_DEVIATION, PRIOR_DEVIATION, PRIOR_FRAMES, PRIOR_MEAN, Spectrogram
 from deepspeech.export.builder import LAST
 from deepspeech.export.chunks import ChunkGraph
 

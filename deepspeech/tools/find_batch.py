@@ -18,7 +18,8 @@ from tqdm import tqdm
 from deepspeech.data.batch import Batch, WaveformSample, collate_waveforms
 from deepspeech.data.loader import AudioDataLoader, DeviceFeatures
 from deepspeech.errors import InputError
-from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
+from deepspeech.model.config import ModelConfig
+from deepspeech.model.deepspeech2 import DeepSpeech
 from deepspeech.training.config import TrainingConfig
 from deepspeech.training.train_step import TrainStep
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from deepspeech import distributed, log
-from deepspeech.audio.features import FeatureConfig
+from deepspeech.audio.config import FeatureConfig
 from deepspeech.checkpoint.format import Checkpoint, load_checkpoint
 from deepspeech.checkpoint.save_folder import SaveFolder
 from deepspeech.cli import Arguments
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
-from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
+from deepspeech.model.config import ModelConfig
+from deepspeech.model.deepspeech2 import DeepSpeech
 from deepspeech.options import shown
 from deepspeech.training.config import TrainingConfig
 from deepspeech.training.state import ResumeState

@@ -8,7 +8,8 @@ from dataclasses import replace
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
 from deepspeech.model.batch_norm import MaskedBatchNorm
-from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
+from deepspeech.model.config import ModelConfig
+from deepspeech.model.deepspeech2 import DeepSpeech
 
 OUTPUT, OUTPUT_NORM = "fc.0.module.1", "fc.0.module.0"
 

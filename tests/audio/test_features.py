@@ -8,11 +8,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepspeech.audio.config import FeatureConfig
 from deepspeech.audio.features import (
     PRIOR_DEVIATION,
     PRIOR_FRAMES,
     PRIOR_MEAN,
-    FeatureConfig,
     Spectrogram,
     normalize,
     normalize_running,

@@ -18,7 +18,8 @@ from torch import nn
 from torch.nn import functional
 
 from deepspeech import Recognizer, load_model
-from deepspeech.audio.features import FeatureConfig, Spectrogram
+from deepspeech.audio.config import FeatureConfig
+from deepspeech.audio.features import Spectrogram
 from deepspeech.checkpoint.format import load_checkpoint, save_checkpoint
 from deepspeech.commands.export import main
 from deepspeech.errors import InputError
@@ -177,13 +178,13 @@ def test_reference_features_by_hand(tmp_path, model):
 def test_export_to_2x_and_back_is_bit_identical(tmp_path, labels, rnn_type, bidirectional, capsys):
     ours = tiny_model(labels, rnn_type=rnn_type, bidirectional=bidirectional, hidden_layers=3)
     save_checkpoint(tmp_path / "ours.pth", ours)
-    main([str(tmp_path / "ours.pth"), str(tmp_path / "v2.pth")])
+    main([str(tmp_path / "ours.pth"), str(tmp_path / "v2.pth"), "--to", "v2"])
     assert "its window is periodic, the original's symmetric" in capsys.readouterr().err
     content = torch.load(tmp_path / "v2.pth", weights_only=True)
     assert set(content) == set(v2(ours)) | {"amp", "best_wer", "iteration", "optim_dict"}
     assert content["rnn_type"] == rnn_type
     same(load_model(tmp_path / "v2.pth"), ours)
-    main([str(tmp_path / "v2.pth"), str(tmp_path / "again.pth")])
+    main([str(tmp_path / "v2.pth"), str(tmp_path / "again.pth"), "--to", "v2"])
     assert (tmp_path / "v2.pth").read_bytes() == (tmp_path / "again.pth").read_bytes()
 
 
@@ -199,7 +200,7 @@ def test_caveats_of_an_exported_model_are_reported(tmp_path, labels, capsys):
     shuffled = (*labels.characters[1:], "_")
     ours = symmetric(tiny_model(type(labels)(shuffled), bidirectional=False, lookahead_context=7))
     save_checkpoint(tmp_path / "ours.pth", ours)
-    main([str(tmp_path / "ours.pth"), str(tmp_path / "v2.pth")])
+    main([str(tmp_path / "ours.pth"), str(tmp_path / "v2.pth"), "--to", "v2"])
     notes = capsys.readouterr().err
     assert "periodic" not in notes
     assert "its blank is not the first label" in notes

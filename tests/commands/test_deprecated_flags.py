@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from deepspeech import cli
-from deepspeech.audio.features import FeatureConfig
+from deepspeech.audio.config import FeatureConfig
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.commands.deprecated_flags import FLAGS, add_flags
 from deepspeech.commands.test import EvaluationConfig
 from deepspeech.data.loader import DataConfig
 from deepspeech.inference.factory import InferenceConfig
-from deepspeech.model.deepspeech2 import ModelConfig
+from deepspeech.model.config import ModelConfig
 from deepspeech.training.config import TrainingConfig
 
 TRAIN = """

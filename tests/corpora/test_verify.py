@@ -7,13 +7,15 @@ import pytest
 import soundfile
 import torch
 
-from deepspeech.audio.features import FeatureConfig, Spectrogram
+from deepspeech.audio.config import FeatureConfig
+from deepspeech.audio.features import Spectrogram
 from deepspeech.commands import verify as verify_command
 from deepspeech.corpora.manifest_tools import build
 from deepspeech.corpora.verify import verify
 from deepspeech.data.manifest import write_manifest
 from deepspeech.labels import Labels
-from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
+from deepspeech.model.config import ModelConfig
+from deepspeech.model.deepspeech2 import DeepSpeech
 from tests.corpora.files import RATE, write
 
 LABELS = str(Path(__file__).parents[2] / "labels.json")

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from deepspeech.audio.augment import Augmentation, AugmentConfig
-from deepspeech.audio.features import FeatureConfig
+from deepspeech.audio.config import FeatureConfig
 from deepspeech.checkpoint.format import load_checkpoint
 from deepspeech.data.batch import collate_waveforms
 from deepspeech.data.corpus import load_corpus

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from deepspeech.audio.features import FeatureConfig
+from deepspeech.audio.config import FeatureConfig
 from deepspeech.errors import InputError
 from deepspeech.export.graph import NetworkGraph
 from deepspeech.export.onnx_file import check, make_model, start_session

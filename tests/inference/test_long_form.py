@@ -23,7 +23,7 @@ from deepspeech.inference.factory import make_decoder
 from deepspeech.inference.long_form import Piece, batches, concatenate, join, place, seam, transcribe_long
 from deepspeech.inference.recognizer import Recognizer
 from deepspeech.labels import Labels
-from deepspeech.model.deepspeech2 import ModelConfig
+from deepspeech.model.config import ModelConfig
 
 RATE = 16000
 LABELS = Labels(["_", "A", "B", "C", "D", "E", "F", " "])

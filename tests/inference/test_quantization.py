@@ -8,10 +8,11 @@ import weakref
 import pytest
 import torch
 
-from deepspeech.audio.features import FeatureConfig
+from deepspeech.audio.config import FeatureConfig
 from deepspeech.errors import InputError
 from deepspeech.inference.quantization import quantize
-from deepspeech.model.deepspeech2 import DeepSpeech, ModelConfig
+from deepspeech.model.config import ModelConfig
+from deepspeech.model.deepspeech2 import DeepSpeech
 
 
 def make_model(rnn_type: str, bidirectional: bool = True) -> DeepSpeech:

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepspeech import Recognizer, load_model
-from deepspeech.audio.features import FeatureConfig
+from deepspeech.audio.config import FeatureConfig
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.beam_search.stream import COMMIT, HORIZON
 from deepspeech.decoding.alignment import ForcedAligner

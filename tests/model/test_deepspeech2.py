@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepspeech.audio.features import FeatureConfig
+from deepspeech.audio.config import FeatureConfig
 from deepspeech.model.deepspeech2 import Lookahead
 from tests.conftest import tiny_model
 

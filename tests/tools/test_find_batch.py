@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepspeech.errors import InputError
-from deepspeech.model.deepspeech2 import ModelConfig
+from deepspeech.model.config import ModelConfig
 from deepspeech.tools.find_batch import Trial, extrapolate, find_batch
 from deepspeech.training.config import TrainingConfig
 from tests.conftest import load_script

@@ -2,10 +2,10 @@
 
 import pytest
 
-from deepspeech.audio.features import FeatureConfig
+from deepspeech.audio.config import FeatureConfig
 from deepspeech.data.loader import DataConfig
 from deepspeech.errors import InputError
-from deepspeech.model.deepspeech2 import ModelConfig
+from deepspeech.model.config import ModelConfig
 from deepspeech.training.config import TrainingConfig
 
 

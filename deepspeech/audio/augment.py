@@ -1,4 +1,4 @@
-"""Augmentation of training audio: tempo, reverberation, noise, telephone band, gain, SpecAugment.
+"""Augmentation of training audio: speed, tempo, reverberation, noise, telephone band, gain, SpecAugment.
 
 Waveforms are (samples,) float32 arrays. Audio that is empty, silent or one sample long is augmented without
 errors and without NaN.
@@ -28,6 +28,9 @@ RANGE: dict[str, Any] = {"nargs": 2, "metavar": ("LOW", "HIGH")}
 class AugmentConfig(Options):
     """Augmentation of the training data"""
 
+    speed_perturb: bool = option(
+        False, "play every utterance at 0.9, 1.0 or 1.1 times its speed: other voices, and other tempos"
+    )
     speed_volume_perturb: bool = option(False, "change the tempo (not the pitch) and gain of every utterance")
     tempo_range: tuple[float, float] = option(
         (0.85, 1.15), "tempo factors", TEMPO, needs="speed_volume_perturb", **RANGE
@@ -53,8 +56,8 @@ class AugmentConfig(Options):
     telephone_prob: float = option(0.0, "share of utterances in telephone quality", PROBABILITY)
     spec_augment: str | None = option(
         None,
-        "mask and warp spectrograms by this policy: original (without a value), or LB, LD, SM or SS of the "
-        "SpecAugment paper",
+        "mask and warp spectrograms by this policy: original (without a value), LB, LD, SM or SS of the "
+        "SpecAugment paper, or adaptive, with short masks in proportion to the utterance",
         one_of(*POLICIES),
         nargs="?",
         const="original",
@@ -71,6 +74,8 @@ class AugmentConfig(Options):
 
 
 MIN_RMS = 1e-6  # -120 dB of full scale; anything quieter is not scaled up
+
+SPEEDS = 0.9, 1.0, 1.1  # of the speed perturbation (Ko et al., 2015)
 
 TELEPHONE_RATE = 8000  # Hz
 TELEPHONE_BAND = 300, 3400  # Hz
@@ -106,6 +111,8 @@ class Augmentation:
         Where a gain exceeds full scale the waveform is scaled down; deepspeech.pytorch clips it.
         """
         config, rate, before = self.config, self.sample_rate, waveform
+        if config.speed_perturb:
+            waveform = change_speed(waveform, SPEEDS[random.integers(len(SPEEDS))], rate)
         if config.speed_volume_perturb:
             waveform = change_tempo(waveform, random.uniform(*config.tempo_range), rate)
         if self.rooms and random.random() < config.rir_prob:
@@ -123,6 +130,18 @@ class Augmentation:
         if self.config.noise_snr:
             return decibels(-random.uniform(*self.config.noise_snr))
         return random.uniform(self.config.noise_min, self.config.noise_max)
+
+
+def change_speed(waveform: np.ndarray, factor: float, sample_rate: int) -> np.ndarray:
+    """Play a waveform `factor` times as fast: pitch and formants move along, as in another voice.
+
+    Args:
+        waveform: (samples,).
+        factor: Above 1 for shorter, higher speech.
+        sample_rate: Hz; the factor is rounded so that it fits a whole rate.
+    """
+    played = round(sample_rate * factor)
+    return waveform if played == sample_rate else resample(waveform, played, sample_rate)
 
 
 def reverberate(waveform: np.ndarray, response: np.ndarray) -> np.ndarray:

@@ -8,6 +8,8 @@ from deepspeech.audio.sliding import Window
 from deepspeech.errors import InputError
 from deepspeech.options import POSITIVE, Options, one_of, option
 
+MEL_BANDS = 80
+
 
 @dataclass(frozen=True)
 class FeatureConfig(Options):
@@ -17,6 +19,13 @@ class FeatureConfig(Options):
     window_size: float = option(0.02, "STFT window in seconds", POSITIVE)
     window_stride: float = option(0.01, "STFT stride in seconds", POSITIVE)
     window: str = option("hamming", "STFT window function", one_of("hamming", "hann", "blackman", "bartlett"))
+    scale: str = option(
+        "linear",
+        "frequency bins: linear, those of the STFT as in the paper, or mel, 80 bands of it, which halve the "
+        "work of the convolutions",
+        one_of("linear", "mel"),
+        ("--features",),
+    )
     normalize: str = option(
         "utterance",
         "statistics of the normalisation: of the whole utterance, or running (of the frames so far), which "
@@ -50,4 +59,4 @@ class FeatureConfig(Options):
     @property
     def bins(self) -> int:
         """Frequency bins of a frame: 161 by default."""
-        return self.window_samples // 2 + 1
+        return MEL_BANDS if self.scale == "mel" else self.window_samples // 2 + 1

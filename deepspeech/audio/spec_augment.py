@@ -20,7 +20,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Policy:
-    """The parameters of the paper's table 1."""
+    """The parameters of the paper's table 1.
+
+    Those of `adaptive` suit short utterances: many time masks, each a small share of the utterance (Park et
+    al., "SpecAugment on Large Scale Datasets", 2020), and frequency masks for mel features.
+    """
 
     time_warp: int  # W: a frame moves by less than this many frames
     frequency_mask: int  # F: maximum bins of a mask
@@ -36,6 +40,7 @@ POLICIES = {
     "LD": Policy(80, 27, 2, 100, 1.0, 2),
     "SM": Policy(40, 15, 2, 70, 0.2, 2),
     "SS": Policy(40, 27, 2, 70, 0.2, 2),
+    "adaptive": Policy(0, 15, 2, 70, 0.04, 10),
 }
 
 

@@ -126,6 +126,8 @@ def export(
         state_dict: Weights.
         training: The training state of our own checkpoint, if there is one.
     """
+    if config.features.scale == "mel":
+        raise InputError("deepspeech.pytorch has no mel features; train the model with --features linear")
     model = {
         "hidden_size": config.hidden_size,
         "hidden_layers": config.hidden_layers,

@@ -10,7 +10,7 @@ from functools import partial
 
 from tqdm import tqdm
 
-from deepspeech import cli, distributed
+from deepspeech import cli, distributed, log
 from deepspeech.atomic_file import check_writable
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.commands.train import make_loader
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_report(data.report, title, evaluation, recognizer)
 
     distributed.on_rank_zero(write)
-    return 0
+    return 0 if evaluation.words.length else 1
 
 
 def show(evaluation: Evaluation, data: EvaluationConfig) -> None:
@@ -81,8 +81,10 @@ def show(evaluation: Evaluation, data: EvaluationConfig) -> None:
     print(f"WER {evaluation.words}")
     print(f"CER {evaluation.characters}")
     print(f"CER with spaces {evaluation.characters_and_spaces}")
-    if evaluation.unreadable:
-        print(f"{evaluation.unreadable} utterances could not be read")
+    for fault in evaluation.faults:
+        log.warning(f"left out: {fault}")
+    if evaluation.faults:
+        print(f"{len(evaluation.faults)} utterances could not be read")
 
 
 @dataclass(frozen=True)
@@ -116,17 +118,18 @@ def evaluate_streams(recognizer: Recognizer, dataset: SpectrogramDataset, skip_f
     Raises:
         InputError: The model cannot stream, or an utterance cannot be read and `skip_faulty` is off.
     """
-    stream, results = recognizer.stream(), []
+    stream, results, faults = recognizer.stream(), [], []
     size = int(BLOCK * stream.sample_rate)
     for index in tqdm(range(len(dataset)), "Streaming", unit="utterance", leave=False):
         try:
             waveform = dataset.corpus.load_audio(index, stream.sample_rate)
-        except InputError:
+        except InputError as error:
             if not skip_faulty:
                 raise
+            faults.append(str(error))
             continue
         for start in range(0, len(waveform), size):
             stream.feed(waveform[start : start + size])
         path = dataset.corpus[index].audio_path
         results.append(compare(path, dataset.reference(index), stream.finish().text))
-    return Evaluation(results, math.nan, unreadable=len(dataset) - len(results))
+    return Evaluation(results, math.nan, tuple(faults))

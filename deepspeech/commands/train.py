@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ from deepspeech.training.config import TrainingConfig
 from deepspeech.training.history import FIGURE
 from deepspeech.training.resume import starting_point
 from deepspeech.training.signals import Interrupted
-from deepspeech.training.trainer import Trainer
+from deepspeech.training.trainer import LAST, Trainer
 
 EXAMPLES = """
   train.py --train-manifest train.csv --val-manifest dev.csv --save-folder models/first --checkpoint
@@ -71,14 +72,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except Interrupted as stop:
         log.warning(str(stop))
         return 128 + stop.signal_number
-    if history and distributed.is_rank_zero():
-        best = min(history, key=lambda row: row.wer)
-        path, curves = folder.describe(training.best_val_model_name), folder.describe(FIGURE)
-        print(
-            f"Best: epoch {best.epoch}, WER {100 * best.wer:.2f} %, CER {100 * best.cer:.2f} %, "
-            f"model {path}, curves {curves}"
-        )
-    return 0
+    if distributed.is_rank_zero():
+        print(summary(trainer))
+    return int(len(val_loader.dataset) > 0 and bool(history) and math.isnan(history[-1].wer))
+
+
+def summary(trainer: Trainer) -> str:
+    """The best model of a finished run, and where to find it."""
+    best, folder = trainer.selection, trainer.folder
+    files = f"curves {folder.describe(FIGURE)}, last model {folder.describe(LAST)}"
+    if math.isinf(best.wer):
+        return f"No best model, for there are no references to compare with; {files}"
+    path, epoch = folder.describe(trainer.config.best_val_model_name), best.epoch or "before this run"
+    cer = f", CER {100 * best.cer:.2f} %" if best.epoch else ""  # not in the files of deepspeech.pytorch
+    return f"Best: epoch {epoch}, WER {100 * best.wer:.2f} %{cer}, model {path}, {files}"
 
 
 def make_loader(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -18,7 +19,7 @@ from deepspeech.decoding.decoder import Decoder
 from deepspeech.decoding.word_times import confidences
 from deepspeech.device import autocast
 from deepspeech.evaluation.metrics import ErrorCounts, char_errors, word_errors
-from deepspeech.model.ctc import ctc_losses
+from deepspeech.model.ctc import ctc_losses, too_short
 from deepspeech.model.deepspeech2 import DeepSpeech
 
 
@@ -41,8 +42,9 @@ class Evaluation:
     """Results in the order of the manifest, and their totals."""
 
     results: list[Result]
-    loss: float  # CTC loss, mean over the utterances
-    unreadable: int = 0  # utterances left out
+    loss: float  # CTC loss, mean over the utterances that are not too short
+    faults: tuple[str, ...] = ()  # of utterances that cannot be read, which are left out
+    too_short: tuple[str, ...] = ()  # places of utterances with fewer output frames than CTC needs
 
     @property
     def words(self) -> ErrorCounts:
@@ -95,37 +97,39 @@ def evaluate(
     """
     model.eval()
     device = next(model.parameters()).device
-    dataset, unreadable = loader.dataset, 0
-    results: dict[int, tuple[Result, float]] = {}
+    dataset, corpus, faults = loader.dataset, loader.dataset.corpus, list[str]()
+    results: dict[int, tuple[Result, float]] = {}  # with the loss, NaN where the utterance is too short
     batches = distributed.in_lockstep(loader, lambda batch: stop())
     hidden = not distributed.is_rank_zero()
     for batch, stops in tqdm(batches, "Evaluating", len(loader), unit="batch", leave=False, disable=hidden):
         if any(stops):
             break
-        unreadable += len(batch.faults)
+        faults += map(str, batch.faults)
         if len(batch):
             batch = batch.to(device)
             with autocast(device, dtype):
                 log_probs, lengths = model(batch.features, batch.lengths)
             targets = batch.targets, batch.target_lengths
-            losses = ctc_losses(log_probs, lengths, *targets, model.labels.blank).tolist()
+            losses = ctc_losses(log_probs, lengths, *targets, model.labels.blank).cpu()
+            losses[too_short(lengths, *targets).cpu()] = math.nan
             decoded = decoder.decode(log_probs, lengths)
-            rows = zip(batch.indices, decoded, losses, log_probs, lengths.tolist(), strict=True)
+            rows = zip(batch.indices, decoded, losses.tolist(), log_probs, lengths.tolist(), strict=True)
             for index, (best, *_), loss, padded, length in rows:
                 row = padded[:length]
-                result = compare(dataset.corpus[index].audio_path, dataset.reference(index), best.text)
+                result = compare(corpus[index].audio_path, dataset.reference(index), best.text)
                 if with_confidences:
                     result = replace(result, confidences=tuple(confidences(best, row, model.labels)))
                 if with_log_probs:
                     result = replace(result, log_probs=row.to("cpu", torch.float16, copy=True).numpy())
                 results[index] = result, loss
-    everyone = distributed.gather((results, unreadable))
-    results = dict(chain(*(own.items() for own, _ in everyone)))
-    ordered = [results[index] for index in sorted(results)]
+    everyone = distributed.gather((results, faults))
+    results = dict(sorted(chain(*(own.items() for own, _ in everyone))))
+    known = [loss for _, loss in results.values() if not math.isnan(loss)]
     return Evaluation(
-        results=[result for result, _ in ordered],
-        loss=sum(loss for _, loss in ordered) / max(len(ordered), 1),
-        unreadable=sum(number for _, number in everyone),
+        results=[result for result, _ in results.values()],
+        loss=sum(known) / len(known) if known else math.nan,
+        faults=tuple(chain(*(own for _, own in everyone))),
+        too_short=tuple(corpus[index].place for index, (_, loss) in results.items() if math.isnan(loss)),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -23,8 +24,8 @@ class ErrorCounts:
 
     @property
     def rate(self) -> float:
-        """Edits per reference unit; without reference units, the number of edits."""
-        return self.edits / max(self.length, 1)
+        """Edits per reference unit; NaN without reference units, for then there is no rate."""
+        return self.edits / self.length if self.length else math.nan
 
     def __add__(self, other: ErrorCounts) -> ErrorCounts:
         return ErrorCounts(
@@ -35,8 +36,9 @@ class ErrorCounts:
         )
 
     def __str__(self) -> str:
+        rate = f"{100 * self.rate:.2f} %" if self.length else "no rate without references"
         return (
-            f"{100 * self.rate:.2f} % ({self.substitutions} substitutions, {self.deletions} deletions, "
+            f"{rate} ({self.substitutions} substitutions, {self.deletions} deletions, "
             f"{self.insertions} insertions of {self.length})"
         )
 

@@ -10,7 +10,7 @@ from typing import Any, Self
 from deepspeech.audio.config import FeatureConfig
 from deepspeech.audio.sliding import Window
 from deepspeech.errors import InputError
-from deepspeech.options import POSITIVE, Options, one_of, option
+from deepspeech.options import FRACTION, POSITIVE, Options, one_of, option
 
 CONV_TIME = Window(11, 2, 5, 5), Window(11, 1, 5, 5)  # what the convolutions see over time
 
@@ -23,6 +23,9 @@ class ModelConfig(Options):
     hidden_layers: int = option(5, "number of recurrent layers", POSITIVE)
     rnn_type: str = option("lstm", "recurrent cell", one_of("lstm", "gru", "rnn"))
     bidirectional: bool = option(True, "process utterances in both directions")
+    dropout: float = option(
+        0.0, "share of the outputs of every recurrent layer set to zero in training", FRACTION
+    )
     lookahead_context: int = option(
         20, "frames that the lookahead convolution sees, the current one included", POSITIVE
     )

@@ -34,6 +34,29 @@ def ctc_losses(
     )
 
 
+def uniform_losses(log_probs: Tensor, lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
+    """Negative log-likelihood of every target, its labels spread evenly over the frames, (batch,) float32.
+
+    Cross-entropy frame by frame, without blanks: a flat start, from which CTC finds the alignments without
+    first writing blanks only for epochs. 0 for an empty target.
+
+    Args:
+        log_probs: (batch, frames, labels) float32.
+        lengths: (batch,) int64 valid frames, on the CPU.
+        targets: (sum of target_lengths,) int64 label indices, concatenated.
+        target_lengths: (batch,) int64, on the CPU.
+    """
+    if not len(targets):
+        return 0 * log_probs.sum((1, 2))
+    frames = torch.arange(log_probs.shape[1])
+    starts = (target_lengths.cumsum(0) - target_lengths)[:, None]
+    place = starts + frames * target_lengths[:, None] // lengths.clamp(min=1)[:, None]
+    valid = (frames < lengths[:, None]) & (target_lengths[:, None] > 0)
+    labels = targets.to(log_probs.device)[(place * valid).to(log_probs.device)]
+    chosen = log_probs.gather(2, labels[:, :, None])[:, :, 0]
+    return -(chosen * valid.to(log_probs.device)).sum(1)
+
+
 def too_short(lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
     """Which utterances have fewer output frames than their target needs: (batch,) bool.
 

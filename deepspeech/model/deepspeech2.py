@@ -100,6 +100,7 @@ class DeepSpeech(nn.Module):
         rnns = []
         for layer, carried in zip(self.rnns, state.rnns or [None] * len(self.rnns), strict=True):
             hidden, carried = layer(hidden, frames, carried)
+            hidden = nn.functional.dropout(hidden, self.config.dropout, self.training)
             rnns.append(carried)
         ahead = state.lookahead
         if not self.config.bidirectional:

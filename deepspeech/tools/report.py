@@ -79,7 +79,7 @@ def write_report(path: str | Path, title: str, evaluation: Evaluation, recognize
         InputError: The file cannot be written or a recording cannot be read.
     """
     reliability = Reliability.of(evaluation.results)
-    ranked = sorted(evaluation.results, key=lambda result: (-result.words.edits, -result.words.rate))
+    ranked = sorted(evaluation.results, key=lambda result: (-result.words.edits, result.words.length))
     templates = jinja2.Environment(
         loader=jinja2.PackageLoader("deepspeech.tools"), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )

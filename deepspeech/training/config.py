@@ -20,6 +20,22 @@ class TrainingConfig(Options):
         "precision in bf16 or fp16; auto is bf16 where the hardware supports it",
         one_of("auto", "fp32", "bf16", "fp16"),
     )
+    flat_start: float = option(
+        0.0,
+        "epochs, or a fraction of one, that train each frame on a label of the evenly spread transcript, "
+        "before CTC; little speech then does not dwell on blanks",
+        NOT_NEGATIVE,
+        metavar="EPOCHS",
+    )
+    patience: int = option(
+        0, "stop when the validation loss has not fallen for N epochs; 0: never", NOT_NEGATIVE, metavar="N"
+    )
+    best_by: str = option(
+        "noise",
+        "the best model: that of the lowest WER (wer), or the latest not worse than it by more than chance "
+        "(noise)",
+        one_of("noise", "wer"),
+    )
     learning_rate: float = option(3e-4, "initial learning rate", POSITIVE, ("--lr", "--learning-rate"))
     schedule: str = option(
         "anneal",
@@ -49,7 +65,7 @@ class TrainingConfig(Options):
         metavar="FOLDER",
     )
     best_val_model_name: str = option(
-        "deepspeech_final.pth", "file name of the model with the best validation WER", metavar="NAME"
+        "deepspeech_final.pth", "file name of the best model, see --best-by", metavar="NAME"
     )
     checkpoint: bool = option(False, "save a checkpoint after every epoch")
     checkpoint_per_iteration: int = option(

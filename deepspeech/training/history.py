@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -35,9 +36,11 @@ class EpochRow:
     unreadable: int  # utterances left out because they cannot be read
 
     def __str__(self) -> str:
+        known = not math.isnan(self.wer)
+        rates = f"WER {100 * self.wer:.2f} %, CER {100 * self.cer:.2f} %" if known else "no references"
         text = (
             f"epoch {self.epoch}: train loss {self.train_loss:.2f}, val loss {self.val_loss:.2f}, "
-            f"WER {100 * self.wer:.2f} %, CER {100 * self.cer:.2f} %, lr {self.learning_rate:.2e}, "
+            f"{rates}, lr {self.learning_rate:.2e}, "
             f"{self.seconds:.0f} s, {self.audio_seconds / max(self.seconds, 1e-9):.0f} audio-s/s, "
             f"data wait {100 * self.data_wait:.1f} %"
         )
@@ -75,7 +78,7 @@ def _figure(title: str, rows: Sequence[EpochRow]) -> bytes:
         axes.legend()
         axes.grid(alpha=0.3)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    best = min(rows, key=lambda row: row.wer)
+    best = min(rows, key=lambda row: (math.isnan(row.wer), row.wer))
     axes.annotate(
         f"{100 * best.wer:.1f} %", (best.epoch, 100 * best.wer), xytext=(0, 8),
         textcoords="offset points", ha="center",

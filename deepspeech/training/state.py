@@ -16,6 +16,7 @@ from deepspeech.data.corpus import Corpus
 from deepspeech.errors import DivergedError, InputError
 from deepspeech.evaluation.evaluate import Evaluation
 from deepspeech.training.history import EpochRow
+from deepspeech.training.selection import Selection
 
 FILES_NAMED = 20  # of the batches that stop training
 
@@ -24,7 +25,7 @@ class Share(NamedTuple):
     """What all ranks need to know about the batch of one."""
 
     utterances: int
-    unreadable: int
+    unreadable: list[str]  # why utterances cannot be read
     seconds: float  # of audio
     too_short: list[int]  # corpus indices of utterances that CTC cannot train on
     signal: int  # see `StopSignals.received`
@@ -137,7 +138,7 @@ class ResumeState:
     """What training resumes from, beside the weights."""
 
     progress: Progress
-    best_wer: float
+    selection: Selection
     optimizer: dict[str, Any]  # state dict
     plan: list[int | float] = field(default_factory=list)  # `BucketingSampler.plan`
     history: list[EpochRow] = field(default_factory=list)
@@ -151,7 +152,9 @@ class ResumeState:
     def to_dict(self) -> dict[str, Any]:
         """Plain data and tensors for a checkpoint."""
         stored = {name: value for name, value in vars(self).items() if name not in ("source", "imported")}
-        return stored | {"progress": asdict(self.progress), "history": [asdict(row) for row in self.history]}
+        history = [asdict(row) for row in self.history]
+        plain = {"progress": asdict(self.progress), "selection": asdict(self.selection), "history": history}
+        return stored | plain | {"best_wer": self.selection.wer}
 
     @classmethod
     def of(cls, checkpoint: Checkpoint) -> Self | None:
@@ -167,13 +170,16 @@ class ResumeState:
             rows = values["history"]
             if not all(isinstance(value, int | float) for row in rows for value in row.values()):
                 raise TypeError("its history has non-numeric values")
+            best_wer = float(values["best_wer"])  # older checkpoints have no more of the best model
+            selection = values.get("selection", {"wer": best_wer, "lowest": (best_wer, math.inf)})
             typed = {
                 "progress": Progress(**values["progress"]),
-                "best_wer": float(values["best_wer"]),
+                "selection": Selection(**selection),
                 "history": [EpochRow(**row) for row in rows],
                 "new_layers": [str(each) for each in values.get("new_layers", [])],
             }
-            return cls(**values | typed, source=source, imported=checkpoint.imported)
+            others = {name: value for name, value in values.items() if name != "best_wer"}
+            return cls(**others | typed, source=source, imported=checkpoint.imported)
         except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = f"it lacks {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
             raise InputError(

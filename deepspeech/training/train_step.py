@@ -14,7 +14,7 @@ from deepspeech import distributed
 from deepspeech.data.batch import Batch
 from deepspeech.device import number_format
 from deepspeech.model.batch_norm import MaskedBatchNorm
-from deepspeech.model.ctc import ctc_losses
+from deepspeech.model.ctc import ctc_losses, uniform_losses
 from deepspeech.model.deepspeech2 import DeepSpeech
 from deepspeech.training.config import TrainingConfig
 from deepspeech.training.optimizer import make_optimizer
@@ -51,16 +51,17 @@ class TrainStep:
             )
             self._trainable = trainable
 
-    def backward(self, batch: Batch, utterances: int, last: bool = True) -> Tensor:
+    def backward(self, batch: Batch, utterances: int, last: bool = True, flat: bool = False) -> Tensor:
         """Forward and backward pass; gradients accumulate until `update`.
 
         Args:
             batch: The batch of this rank; it may be empty if not all are.
             utterances: In the batches of all ranks. The gradient is that of their mean loss.
             last: Whether `update` follows: then gradients are averaged across ranks.
+            flat: Whether the loss is that of evenly spread labels, not of CTC.
 
         Returns:
-            The CTC loss summed over the utterances of this rank, a scalar.
+            The loss summed over the utterances of this rank, a scalar.
         """
         batch = batch.to(self.device)
         network, wait = self.network, contextlib.ExitStack()
@@ -71,8 +72,9 @@ class TrainStep:
                 log_probs, lengths = network(*self._inputs(batch))
             with record_function("ctc"):  # for --profile
                 if len(batch):
-                    targets = batch.targets, batch.target_lengths
-                    loss = ctc_losses(log_probs, lengths, *targets, self.model.labels.blank).sum()
+                    arguments = log_probs, lengths, batch.targets, batch.target_lengths
+                    blank = self.model.labels.blank
+                    loss = (uniform_losses(*arguments) if flat else ctc_losses(*arguments, blank)).sum()
                 else:
                     loss = 0 * log_probs.sum()
             mean = loss / (max(utterances, 1) * self.config.grad_accumulation)

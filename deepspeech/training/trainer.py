@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Sequence
 from itertools import compress
@@ -25,11 +24,14 @@ from deepspeech.model.deepspeech2 import DeepSpeech
 from deepspeech.training.config import TrainingConfig
 from deepspeech.training.history import FIGURE, TABLE, EpochRow, TensorBoard, write_history
 from deepspeech.training.optimizer import learning_rate, load_optimizer_state
+from deepspeech.training.selection import Selection, stalled
 from deepspeech.training.signals import Interrupted, StopSignals
 from deepspeech.training.state import PendingLosses, Progress, ResumeState, Share
 from deepspeech.training.train_step import TrainStep
 from deepspeech.training.transfer import freeze
 
+LAST = "deepspeech_last.pth"  # file name of the model after the last epoch
+TOO_SHORT = "fewer output frames than CTC needs; fix or remove the row"
 FLUSH_EVERY = 20  # steps between reads of the losses on a GPU, where each read is a sync
 
 
@@ -58,13 +60,13 @@ class Trainer:
         self.train_loader, self.val_loader = train_loader, val_loader
         self.sampler, self.corpus = train_loader.batch_sampler, train_loader.dataset.corpus
         self.step = TrainStep(model, config)
-        self.progress, self.best_wer = Progress(), math.inf
+        self.progress, self.selection = Progress(), Selection()
         self.losses = PendingLosses(self.corpus, config.max_bad_steps)
         self.history: list[EpochRow] = []
         self.board = None
         if config.tensorboard and distributed.is_rank_zero():
             self.board = TensorBoard(config.log_dir, config.id, config.log_params)
-        self.signals = StopSignals()
+        self.signals, self.warned = StopSignals(), set[str]()
 
     def fit(self) -> list[EpochRow]:
         """Train until the last epoch; returns the history, one row per epoch.
@@ -80,7 +82,9 @@ class Trainer:
                 "pass --finetune with other --labels-path or with --drop-layers"
             )
         with self.signals:
-            while self.progress.epoch < self.config.epochs:
+            while self.progress.epoch < self.config.epochs and not stalled(
+                self.history, self.config.patience
+            ):
                 try:
                     self._train_epoch()
                     self._finish_epoch(self._validate())
@@ -90,6 +94,7 @@ class Trainer:
                     raise InputError(
                         f"{self.step.device}: out of memory; use the --batch-seconds that --find-batch prints"
                     ) from None
+            distributed.on_rank_zero(lambda: self.save(LAST))
             distributed.on_rank_zero(self.folder.finish)
         return self.history
 
@@ -125,28 +130,36 @@ class Trainer:
 
     def _share(self, batch: Batch) -> Share:
         cut = too_short(self.model.output_lengths(batch.lengths), batch.targets, batch.target_lengths)
-        short = list(compress(batch.indices, cut.tolist()))
-        return Share(len(batch), len(batch.faults), batch.duration, short, self.signals.received)
+        short, faults = list(compress(batch.indices, cut.tolist())), [str(each) for each in batch.faults]
+        return Share(len(batch), faults, batch.duration, short, self.signals.received)
 
     def _train_batch(self, batch: Batch, shares: Sequence[Share]) -> None:
         """Forward and backward pass; gradients accumulate until `_update`."""
         utterances = sum(share.utterances for share in shares)
-        self.progress.unreadable += sum(share.unreadable for share in shares)
+        faults = [fault for share in shares for fault in share.unreadable]
+        self.progress.unreadable += len(faults)
+        self._warn(f"left out: {fault}" for fault in faults)
         self.progress.audio_seconds += sum(share.seconds for share in shares)
         self._report_too_short([index for share in shares for index in share.too_short])
         if not (utterances or self.losses.batches):  # else earlier gradients are still to be averaged
             return
-        loss = self.step.backward(batch, utterances, last=self._at_step())
+        flat = self.progress.epoch + self.progress.batch / len(self.sampler) <= self.config.flat_start
+        loss = self.step.backward(batch, utterances, last=self._at_step(), flat=flat)
         own = shares[distributed.rank()]
         self.losses.add_batch(loss, own.utterances - len(own.too_short), batch.indices)
 
+    def _warn(self, messages: Iterable[str]) -> None:
+        """Warn of each utterance once, not in every epoch."""
+        for message in messages:
+            if message not in self.warned:
+                self.warned.add(message)
+                log.warning(message)
+
     def _report_too_short(self, indices: Sequence[int]) -> None:
         self.progress.too_short += len(indices)
-        for index in indices:
-            if index not in self.progress.named:
-                self.progress.named.append(index)
-                place = self.corpus[index].place
-                log.warning(f"{place}: skipped: fewer output frames than CTC needs; fix or remove the row")
+        new = [index for index in indices if index not in self.progress.named]
+        self.progress.named += new
+        self._warn(f"{self.corpus[index].place}: skipped: {TOO_SHORT}" for index in new)
 
     def _update(self) -> None:
         """Update the weights on all ranks, or on none if a loss or gradient is not finite."""
@@ -168,6 +181,8 @@ class Trainer:
         decoder = GreedyDecoder(self.model.labels)
         evaluation = evaluate(self.model, self.val_loader, decoder, stop=lambda: self.signals.received)
         self._stop_if_requested(distributed.gather(self.signals.received))
+        self._warn(f"left out of the validation: {fault}" for fault in evaluation.faults)
+        self._warn(f"{place}: not in the validation loss: {TOO_SHORT}" for place in evaluation.too_short)
         return evaluation
 
     def _finish_epoch(self, evaluation: Evaluation) -> None:
@@ -180,11 +195,10 @@ class Trainer:
         row = self.progress.row(evaluation, rate)
         self.history.append(row)
         self.progress = Progress(epoch=row.epoch, named=self.progress.named)
-        better = row.wer < self.best_wer
-        self.best_wer = min(row.wer, self.best_wer)
-        distributed.on_rank_zero(lambda: self._write(row, better))
+        reason = self.selection.choose(evaluation, row.epoch, self.config.best_by == "noise")
+        distributed.on_rank_zero(lambda: self._write(row, bool(reason)))
         best = self.folder.describe(self.config.best_val_model_name)
-        log.info(f"{row}{f', best so far: {best}' if better else ''}")
+        log.info(f"{row}{f', {reason}: {best}' if reason else ''}")
 
     def _write(self, row: EpochRow, better: bool) -> None:
         write_history(self.folder.path, self.config.id, self.history)
@@ -239,7 +253,7 @@ class Trainer:
         """What `restore` resumes from, beside the weights."""
         return ResumeState(
             progress=self.progress,
-            best_wer=self.best_wer,
+            selection=self.selection,
             optimizer=self.step.optimizer.state_dict(),
             plan=self.sampler.plan(),
             history=self.history,
@@ -275,7 +289,7 @@ class Trainer:
         self.progress, self.history, self.new_layers = state.progress, state.history, state.new_layers
         best = self.config.best_val_model_name
         if distributed.on_rank_zero(lambda: best in self.folder.names()):
-            self.best_wer = state.best_wer  # else any model is better than none
+            self.selection = state.selection  # else any model is better than none
         if self.progress.batch and not same_batches:
             log.info(f"{state.source}: the batches are not those of the checkpoint; repeating its last epoch")
             self.progress = Progress(epoch=epoch, named=self.progress.named)

@@ -19,6 +19,7 @@ from deepspeech.audio.augment import (
     AugmentConfig,
     add_noise,
     audio_files,
+    change_speed,
     limit,
     read_noise,
     reverberate,
@@ -160,6 +161,19 @@ def test_telephone_band(hertz, passes):
     assert len(narrow) == RATE
     level = rms(narrow) / rms(tone(hertz, 1))
     assert level == pytest.approx(1, abs=0.1) if passes else level < 0.01
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.1])
+def test_speed_moves_length_and_pitch_alike(factor):
+    played = change_speed(tone(440, 1.0), factor, RATE)
+    assert len(played) == pytest.approx(RATE / factor, abs=2)
+    assert pitch(played) == pytest.approx(440 * factor, rel=0.01)
+
+
+def test_speed_perturbation_takes_each_of_three_speeds(random):
+    augment, waveform = Augmentation(AugmentConfig(speed_perturb=True), RATE), tone(440, 0.5)
+    lengths = {len(augment.waveform(waveform, random)) for _ in range(30)}
+    assert sorted(lengths) == pytest.approx([0.5 * RATE / factor for factor in (1.1, 1, 0.9)], abs=2)
 
 
 def test_a_waveform_beyond_full_scale_is_scaled_down():

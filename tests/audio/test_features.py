@@ -10,10 +10,12 @@ from hypothesis import strategies as st
 
 from deepspeech.audio.config import FeatureConfig
 from deepspeech.audio.features import (
+    MEL_BANDS,
     PRIOR_DEVIATION,
     PRIOR_FRAMES,
     PRIOR_MEAN,
     Spectrogram,
+    mel_bands,
     normalize,
     normalize_running,
 )
@@ -69,6 +71,27 @@ def test_real_speech_is_equal_to_librosa(shared):
         waveform = torch.from_numpy(load_audio(path, 16000))
         features = Spectrogram().log_magnitude(waveform[None])[0].numpy()
         assert np.abs(features - with_librosa(waveform, FeatureConfig(), "hamming")).max() < 1e-5
+
+
+@pytest.mark.parametrize(("rate", "bins"), [(16000, 201), (8000, 81), (44100, 442)])
+def test_mel_bands_are_those_of_librosa_on_a_fine_grid(rate, bins):
+    """Averaged over the width of each bin, which librosa's, taken at its centre, approach with finer bins."""
+    fine = 65  # a fine bin is centred on each coarse one, so the outer ones reach half a coarse bin
+    triangles = librosa.filters.mel(
+        sr=rate, n_fft=2 * (bins - 1) * fine, n_mels=MEL_BANDS, fmin=0, htk=True, norm=None
+    )
+    expected = np.pad(triangles, ((0, 0), (fine // 2, fine // 2))).reshape(MEL_BANDS, bins, fine).sum(2)
+    expected /= expected.sum(1, keepdims=True)
+    assert np.abs(mel_bands(rate, bins).numpy() - expected).max() < 5e-3
+    assert mel_bands(rate, bins).sum(1).numpy() == pytest.approx(1)
+
+
+def test_mel_features_are_band_means_of_the_magnitudes():
+    config, waveform = FeatureConfig(scale="mel", window_size=0.025), noise(16000)
+    features = Spectrogram(config).log_magnitude(waveform[None])[0].numpy()
+    magnitudes = np.expm1(with_librosa(waveform, config, "hamming"))
+    assert features.shape == (config.bins, magnitudes.shape[1])
+    assert np.abs(features - np.log1p(mel_bands(16000, 201).numpy() @ magnitudes)).max() < 1e-5
 
 
 def test_normalised_to_mean_0_and_unbiased_deviation_1():

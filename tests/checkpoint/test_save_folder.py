@@ -91,7 +91,7 @@ def test_training_continues_while_the_remote_is_stuck(corpus, labels):
     trainer.step.optimizer.register_step_post_hook(at_the_end)
     assert len(trainer.fit()) == 2
     assert remote_files() == {
-        "metrics.csv", "curves.png", "deepspeech_final.pth",
+        "metrics.csv", "curves.png", "deepspeech_final.pth", "deepspeech_last.pth",
         "deepspeech_checkpoint_epoch_1.pth", "deepspeech_checkpoint_epoch_2.pth",
     }  # fmt: skip
     assert not list(trainer.folder.path.iterdir())  # all of it is safe elsewhere
@@ -103,7 +103,8 @@ def test_failed_uploads_are_repeated(corpus, labels):
     trainer = make_trainer(corpus, labels, save_n_recent_models=1)
     trainer.fit()
     assert remote_files() == {
-        "metrics.csv", "curves.png", "deepspeech_final.pth", "deepspeech_checkpoint_epoch_2.pth",
+        "metrics.csv", "curves.png", "deepspeech_final.pth", "deepspeech_last.pth",
+        "deepspeech_checkpoint_epoch_2.pth",
     }  # fmt: skip
     assert load_checkpoint("flaky://bucket/run/deepspeech_checkpoint_epoch_2.pth").training["progress"]
 

@@ -139,3 +139,12 @@ def test_bf16_autocast_is_close_to_float32(labels, cell):
             rounded, _ = model(features, lengths)
     assert rounded.dtype == torch.float32
     assert (exact - rounded).abs().max() < 0.1
+
+
+def test_dropout_acts_in_training_only(labels):
+    model, features = tiny_model(labels, dropout=0.5), torch.randn(1, 161, 60)
+    same, lengths = tiny_model(labels), torch.tensor([60])
+    assert torch.equal(model(features, lengths)[0], same(features, lengths)[0])
+    with torch.no_grad():
+        first, second = (model.train()(features, lengths)[0] for _ in range(2))
+    assert not torch.allclose(first, second)

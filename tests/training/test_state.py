@@ -11,6 +11,7 @@ from deepspeech.checkpoint.format import load_checkpoint, save_checkpoint
 from deepspeech.data.corpus import load_corpus
 from deepspeech.errors import DivergedError
 from deepspeech.training.history import EpochRow
+from deepspeech.training.selection import Selection
 from deepspeech.training.state import PendingLosses, Progress, ResumeState
 
 ROW = EpochRow(1, 52.5, 48.25, 0.875, 0.5, 3e-4, 61.0, 1830.0, 0.02, 0, 0, 0)
@@ -56,7 +57,7 @@ def test_divergence_names_the_files_whose_loss_is_not_finite(losses):
 def test_the_resume_state_survives_a_checkpoint(tmp_path, model):
     state = ResumeState(
         Progress(epoch=2, batch=5, loss=1.5, named=[3]),
-        best_wer=0.25,
+        Selection(2, 0.25, 0.2, (0.25, 0.2), [[1, 0], [2, 3]]),
         optimizer={"state": {0: {"momentum_buffer": [1.0]}}},
         plan=[1, 2, 0.5],
         history=[ROW],

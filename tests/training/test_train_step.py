@@ -35,3 +35,17 @@ def test_a_step_without_gradients_leaves_the_scale_of_gradients_alone(step):
             step.backward(collate([SAMPLE]), 1)
         assert step.update(1e-3) > 0
     assert step.scaler.state_dict()["_growth_tracker"] == 2
+
+
+def test_a_flat_start_lowers_the_loss_of_evenly_spread_labels(step):
+    losses = []
+    for _ in range(20):
+        losses.append(float(step.backward(collate([SAMPLE]), 1, flat=True)))
+        step.update(1e-2)
+    log_probs, lengths = step.model(SAMPLE.features[None], torch.tensor([40]))
+    halves = torch.tensor([1] * 10 + [2] * 10)
+    assert lengths.tolist() == [20]
+    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] == pytest.approx(
+        float(torch.nn.functional.nll_loss(log_probs[0], halves, reduction="sum")), rel=0.3
+    )

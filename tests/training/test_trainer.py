@@ -19,8 +19,9 @@ from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.errors import InputError
 from deepspeech.evaluation.evaluate import evaluate
 from deepspeech.training.config import TrainingConfig
+from deepspeech.training.selection import Selection
 from deepspeech.training.state import ResumeState
-from deepspeech.training.trainer import Trainer
+from deepspeech.training.trainer import LAST, Trainer
 from tests.conftest import TinyCorpus, checkpoints, tiny_model, write_rows
 
 BEST = "deepspeech_final.pth"
@@ -220,7 +221,7 @@ def test_the_history_is_written(corpus, tmp_path, labels):
     options = {"tensorboard": True, "log_dir": str(tmp_path / "events"), "id": "x"}
     make_trainer(corpus, tmp_path, labels, **options).fit()
     assert {path.name for path in tmp_path.iterdir()} == {
-        "metrics.csv", "curves.png", "events", "deepspeech_final.pth",
+        "metrics.csv", "curves.png", "events", "deepspeech_final.pth", "deepspeech_last.pth",
     }  # fmt: skip
     assert len((tmp_path / "metrics.csv").read_text().splitlines()) == 3
     events = EventAccumulator(str(tmp_path / "events")).Reload().Scalars("x/train_loss")
@@ -229,10 +230,10 @@ def test_the_history_is_written(corpus, tmp_path, labels):
 
 def test_the_best_model_has_the_lowest_wer(corpus, tmp_path, labels):
     model = tiny_model(labels, hidden_size=32, hidden_layers=1)
-    options = {"batch_size": 1, "epochs": 5, "adam": True, "learning_rate": 0.01}
+    options = {"batch_size": 1, "epochs": 5, "adam": True, "learning_rate": 0.01, "best_by": "wer"}
     trainer = make_trainer(corpus, tmp_path, labels, model=model, **options)
     rows = trainer.fit()
-    best = min(rows, key=lambda row: row.wer)
+    best = min(rows, key=lambda row: (row.wer, row.cer))
     assert best.wer < 1  # it did learn
     training, best_path = load_checkpoint(tmp_path / BEST).training, tmp_path / BEST
     assert len(training["history"]) == best.epoch
@@ -243,7 +244,7 @@ def test_the_best_model_has_the_lowest_wer(corpus, tmp_path, labels):
 
 def test_a_worse_epoch_leaves_the_best_model_alone(corpus, tmp_path, labels):
     trainer = make_trainer(corpus, tmp_path, labels, epochs=1)
-    trainer.best_wer = 0.0
+    trainer.selection = Selection(lowest=(0.0, 0.0))
     trainer.fit()
     assert not (tmp_path / BEST).exists()
 
@@ -358,3 +359,43 @@ def test_reading_losses_every_few_steps_changes_nothing(corpus, tmp_path, labels
         weights.append(weights_of(trainer))
     assert losses[0] == losses[1]
     assert_equal(*weights)
+
+
+def test_a_flat_start_ends_after_its_share_of_an_epoch(corpus, tmp_path, labels, monkeypatch):
+    trainer, flat = make_trainer(corpus, tmp_path, labels, epochs=2, flat_start=1.4), []  # 3 batches an epoch
+    backward = trainer.step.backward
+    monkeypatch.setattr(
+        trainer.step,
+        "backward",
+        lambda *args, **kwargs: flat.append(kwargs["flat"]) or backward(*args, **kwargs),
+    )
+    trainer.fit()
+    assert flat == [True] * 4 + [False] * 2
+
+
+def test_training_ends_when_the_validation_loss_has_not_fallen(corpus, tmp_path, labels, monkeypatch):
+    trainer = make_trainer(corpus, tmp_path, labels, epochs=9, patience=2)
+    values = iter([3.0, 2.0, 2.5, 2.2, 1.0])
+    real = trainer._validate
+    monkeypatch.setattr(trainer, "_validate", lambda: replace(real(), loss=next(values)))
+    assert [row.epoch for row in trainer.fit()] == [1, 2, 3, 4]
+
+
+def test_the_last_model_is_saved_beside_the_best(corpus, tmp_path, labels):
+    trainer = make_trainer(corpus, tmp_path, labels)
+    trainer.selection = Selection(lowest=(0.0, 0.0))
+    trainer.fit()
+    assert_equal(load_model(tmp_path / LAST).state_dict(), weights_of(trainer))
+    assert load_checkpoint(tmp_path / LAST).training["progress"]["epoch"] == 2
+
+
+def test_utterances_that_ctc_cannot_align_are_left_out_of_the_validation_loss(
+    own_corpus, tmp_path, labels, capsys
+):
+    long_transcript(own_corpus, "val_0.txt")
+    evaluation = make_trainer(own_corpus, tmp_path, labels, batch_size=1)._validate()
+    assert [place.endswith("val.csv:1") for place in evaluation.too_short] == [True]
+    assert "val.csv:1: not in the validation loss: fewer output frames" in capsys.readouterr().err
+    write_rows(own_corpus.val, [("val_1.flac", "val_1.txt")])
+    alone = make_trainer(own_corpus, tmp_path, labels, batch_size=1)._validate()
+    assert evaluation.loss == pytest.approx(alone.loss, rel=1e-5)

@@ -90,13 +90,15 @@ class Augmentation:
         config: The augmentations to apply.
         sample_rate: Sample rate of the waveforms, Hz.
         seed: Seed of the random numbers.
+        plain_epochs: First epochs without SpecAugment.
 
     Raises:
         InputError: A folder is missing, has no audio, or has audio that cannot be read.
     """
 
-    def __init__(self, config: AugmentConfig, sample_rate: int, seed: int = 0) -> None:
+    def __init__(self, config: AugmentConfig, sample_rate: int, seed: int = 0, plain_epochs: int = 0) -> None:
         self.config, self.sample_rate, self.seed = config, sample_rate, seed
+        self.plain_epochs = plain_epochs
         self.noises = audio_files(config.noise_dir, "--noise-dir") if config.noise_dir else []
         self.rooms = audio_files(config.rir_dir, "--rir-dir") if config.rir_dir else []
         self.policy = POLICIES[config.spec_augment] if config.spec_augment else None

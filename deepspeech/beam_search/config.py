@@ -15,7 +15,10 @@ class DecoderConfig(Options):
     beam_width: int = option(10, "hypotheses that beam search keeps", POSITIVE)
     top_paths: int = option(1, "hypotheses that beam search returns", POSITIVE)
     lm_path: str | None = option(
-        None, "language model of beam search: ARPA file or KenLM binary", metavar="FILE"
+        None,
+        "language model of beam search: ARPA file or KenLM binary (default: what tune-lm has left beside the "
+        "model); none for none",
+        metavar="FILE",
     )
     lm_unit: str = option("word", "its tokens: word or character", one_of("word", "character"))
     lm_open: bool = option(False, "admit words that the language model does not know")

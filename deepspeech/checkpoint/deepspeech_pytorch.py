@@ -125,6 +125,9 @@ def export(
         config: Architecture, labels and features.
         state_dict: Weights.
         training: The training state of our own checkpoint, if there is one.
+
+    Raises:
+        InputError: The model has features that deepspeech.pytorch does not know.
     """
     if config.features.scale == "mel":
         raise InputError("deepspeech.pytorch has no mel features; train the model with --features linear")

@@ -19,7 +19,7 @@ from deepspeech.data.loader import DataConfig
 from deepspeech.errors import InputError
 from deepspeech.evaluation.evaluate import Evaluation, compare, evaluate
 from deepspeech.evaluation.log_probs import SavedOutput
-from deepspeech.inference.factory import InferenceConfig, load_recognizer
+from deepspeech.inference.factory import InferenceConfig, load_recognizer, tuned
 from deepspeech.inference.recognizer import Recognizer
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, one_of, option
 from deepspeech.tools.report import write_report
@@ -41,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if path := getattr(data, name):
             folder, flag = os.path.dirname(path) or ".", f"--{name.replace('_', '-')}"
             distributed.on_rank_zero(partial(check_writable, folder, flag))
-    recognizer = load_recognizer(inference, arguments.make(DecoderConfig))
+    recognizer = load_recognizer(inference, tuned(arguments.make(DecoderConfig), inference.model_path))
     model, loading = recognizer.model, arguments.make(DataConfig, features_on_device=False)
     loader = make_loader(data.test_manifest, model, loading, recognizer.device)
     if data.stream:

@@ -22,7 +22,9 @@ from deepspeech.errors import InputError
 from deepspeech.model.config import ModelConfig
 from deepspeech.model.deepspeech2 import DeepSpeech
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
+from deepspeech.tools import preset
 from deepspeech.tools.find_batch import suggest_batch
+from deepspeech.tools.preset import PresetConfig
 from deepspeech.tools.profiling import profile
 from deepspeech.training.config import TrainingConfig
 from deepspeech.training.history import FIGURE
@@ -31,6 +33,7 @@ from deepspeech.training.signals import Interrupted
 from deepspeech.training.trainer import LAST, Trainer
 
 EXAMPLES = """
+  train.py --preset small --train-manifest train.csv --val-manifest dev.csv
   train.py --train-manifest train.csv --val-manifest dev.csv --save-folder models/first --checkpoint
   train.py ... --continue-from models/first/deepspeech_final.pth --finetune --lr 1e-4
   torchrun --nproc_per_node 2 train.py ...
@@ -39,8 +42,19 @@ EXAMPLES = """
 
 def main(argv: Sequence[str] | None = None) -> int:
     distributed.init()
-    groups = DataConfig, AugmentConfig, FeatureConfig, ModelConfig, TrainingConfig, MeasureConfig
+    groups = (
+        PresetConfig,
+        DataConfig,
+        AugmentConfig,
+        FeatureConfig,
+        ModelConfig,
+        TrainingConfig,
+        MeasureConfig,
+    )
     arguments = cli.parse(argv, __doc__, *groups, extend=deprecated_flags.add_flags, examples=EXAMPLES)
+    name, manifest = arguments.make(PresetConfig).preset, arguments.make(DataConfig).train_manifest
+    values = distributed.on_rank_zero(lambda: preset.apply(name, arguments.values, manifest))
+    arguments = cli.Arguments(values)
     data, training = arguments.make(DataConfig), arguments.make(TrainingConfig)
     measure = arguments.make(MeasureConfig)
     if distributed.world_size() > 1 and (measure.find_batch or measure.profile):
@@ -52,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     start = distributed.on_rank_zero(lambda: starting_point(arguments, folder))
     model = start.model
-    augment = Augmentation(arguments.make(AugmentConfig), model.config.features.sample_rate, training.seed)
+    rate, plain = model.config.features.sample_rate, training.plain_epochs
+    augment = Augmentation(arguments.make(AugmentConfig), rate, training.seed, plain)
     train_loader = make_loader(data.train_manifest, model, data, device, augment)
     val_loader = make_loader(data.val_manifest, model, data, device)
     if measure.find_batch:

@@ -16,7 +16,7 @@ from deepspeech import cli, log
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.data.manifest import read_transcript
 from deepspeech.errors import InputError
-from deepspeech.inference.factory import InferenceConfig, load_recognizer
+from deepspeech.inference.factory import InferenceConfig, load_recognizer, tuned
 from deepspeech.transcription.live import StreamConfig, transcribe_live
 from deepspeech.transcription.recordings import RecordingsConfig, find_recordings, transcribe_recordings
 from deepspeech.transcription.writers import SUBTITLES, Renderer, ResultFiles, TranscriptConfig, write_pieces
@@ -33,8 +33,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     groups = RecordingsConfig, TranscriptConfig, StreamConfig, InferenceConfig, DecoderConfig
     arguments = cli.parse(argv, __doc__, *groups, examples=EXAMPLES)
     recordings, output = arguments.make(RecordingsConfig), arguments.make(TranscriptConfig)
-    streaming, decoding = arguments.make(StreamConfig), arguments.make(DecoderConfig)
-    inference = arguments.make(InferenceConfig)
+    streaming, inference = arguments.make(StreamConfig), arguments.make(InferenceConfig)
+    decoding = tuned(arguments.make(DecoderConfig), inference.model_path)
     files, faults = find_recordings(recordings)
     asked = (replace(recordings, files=(), audio_path=()), output) != (RecordingsConfig(), TranscriptConfig())
     if streaming.stream and (len(recordings.files + recordings.audio_path) != 1 or asked):

@@ -1,37 +1,64 @@
-"""Find the weights of a language model: `deepspeech tune-lm output.npz --lm-path lm.arpa`.
+"""Find the weights of a language model on validation data.
 
-The output comes from `test.py --save-output`. Every trial decodes all of it with one alpha and
-beta, in `--lm-workers` threads. With `--study` the trials are kept in an SQLite file, and a later run
-resumes from there.
+With `--model-path` the network runs first, and what is found stands beside the model, where
+`--decoder beam` finds it; without `--lm-path` a 3-gram of the training transcripts is built there too. An
+OUTPUT of `test.py --save-output` takes the place of the network. Every trial decodes all utterances with one
+alpha and beta, in `--lm-workers` threads. With `--study` the trials are kept in an SQLite file, and a later
+run resumes from there.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
-from deepspeech import cli
-from deepspeech.atomic_file import check_writable
+from deepspeech import cli, log
+from deepspeech.atomic_file import check_writable, write_atomic
 from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.beam_search.language_model import LanguageModel
+from deepspeech.checkpoint.format import load_model
+from deepspeech.commands.build_lm import estimate, normalised, read_texts
+from deepspeech.commands.train import make_loader
+from deepspeech.data.loader import DataConfig
+from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.errors import InputError
 from deepspeech.evaluation.evaluate import Evaluation, compare
+from deepspeech.evaluation.evaluate import evaluate as evaluate_corpus
 from deepspeech.evaluation.log_probs import SavedOutput
+from deepspeech.inference.factory import tuned_path
+from deepspeech.labels import Labels
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
+
+EXAMPLES = """
+  deepspeech tune-lm --model-path models/final.pth --train-manifest train.csv --val-manifest dev.csv
+  deepspeech tune-lm output.npz --lm-path lm.arpa --plot tuning.png
+"""
 
 
 @dataclass(frozen=True)
 class TuningConfig(Options):
     """Tuning"""
 
-    output: str = option("", "a file of test.py --save-output", positional=True, metavar="OUTPUT")
+    output: str | None = option(
+        None, "a file of test.py --save-output", positional=True, nargs="?", metavar="OUTPUT"
+    )
+    model_path: str | None = option(None, "the model whose beam search to tune", metavar="FILE")
+    val_manifest: str | None = option(
+        None, "CSV of the utterances to tune on", needs="model_path", metavar="FILE"
+    )
+    train_manifest: str | None = option(
+        None, "CSV of the transcripts to build a 3-gram of", needs="model_path", metavar="FILE"
+    )
     trials: int = option(60, "pairs of alpha and beta to try", POSITIVE)
     alpha_range: tuple[float, float] = option((0.0, 3.0), "where to look for alpha", nargs=2, metavar="A")
     beta_range: tuple[float, float] = option((-2.0, 5.0), "where to look for beta", nargs=2, metavar="B")
@@ -47,18 +74,27 @@ class TuningConfig(Options):
             low, high = getattr(self, name)
             if not -math.inf < low < high < math.inf:
                 raise InputError(f"--{name.replace('_', '-')} {low} {high}: give a lower and a higher number")
+        if bool(self.output) == bool(self.val_manifest):
+            raise InputError("give a model with --model-path and --val-manifest, or its saved OUTPUT")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    arguments = cli.parse(argv, __doc__.splitlines()[0], TuningConfig, DecoderConfig)
+    arguments = cli.parse(argv, __doc__, TuningConfig, DecoderConfig, examples=EXAMPLES)
     tuning, decoder = arguments.make(TuningConfig), arguments.make(DecoderConfig)
     decoder = replace(decoder, decoder="beam", top_paths=1)
     if tuning.plot:
         check_writable(os.path.dirname(tuning.plot) or ".", "--plot")
+    if not decoder.lm_path and not tuning.train_manifest:
+        raise InputError(
+            "there are no weights to tune without a language model; pass --lm-path, or --train-manifest to "
+            "build one of its transcripts"
+        )
+    output = SavedOutput.read(tuning.output) if tuning.output else run_network(tuning)
+    if not sum(map(len, output.references)):
+        raise InputError("no reference transcripts to tune on; give a manifest with text")
     if not decoder.lm_path:
-        raise InputError("there are no weights to tune without a language model; pass --lm-path")
-    output = SavedOutput.read(tuning.output)
-    language_model = LanguageModel(decoder.lm_path, output.labels, decoder.lm_unit)
+        decoder = replace(decoder, lm_path=build_trigrams(tuning, output.labels))
+    language_model = LanguageModel(str(decoder.lm_path), output.labels, decoder.lm_unit)
     study = _study(tuning)
     for _ in (bar := tqdm(range(tuning.trials), desc="Tuning", unit="trial")):
         trial = study.ask()
@@ -76,9 +112,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags += f" --alpha {best.params['alpha']:.3f} --beta {best.params['beta']:.3f}"
     flags += " --lm-unit character" if decoder.lm_unit == "character" else ""
     print(flags + (" --lm-open" if decoder.lm_open else ""))
+    if tuning.model_path:
+        path, lm = tuned_path(tuning.model_path), os.path.abspath(str(decoder.lm_path))
+        found = {
+            "lm_path": os.path.relpath(lm, os.path.abspath(path.parent)),
+            "beam_width": decoder.beam_width,
+        }
+        found |= {name: getattr(decoder, name) for name in ("lm_unit", "lm_open", "lm_unknown")}
+        found |= {name: round(value, 3) for name, value in best.params.items()}
+        write_atomic(path, json.dumps(found, indent=1).encode())
+        log.info(f"{path}: written; test.py and transcribe.py --decoder beam use it")
     if tuning.plot:
         draw(study, best, tuning.plot)
     return 0
+
+
+def run_network(tuning: TuningConfig) -> SavedOutput:
+    """The log-probabilities of the validation utterances.
+
+    Raises:
+        InputError: The model or the manifest cannot be read.
+    """
+    model = load_model(str(tuning.model_path))
+    data = DataConfig(num_workers=0, val_manifest=str(tuning.val_manifest))
+    loader = make_loader(data.val_manifest, model, data, torch.device("cpu"))
+    results = evaluate_corpus(model, loader, GreedyDecoder(model.labels), with_log_probs=True).results
+    log_probs = [each.log_probs for each in results if each.log_probs is not None]
+    return SavedOutput(model.labels, log_probs, [each.reference for each in results])
+
+
+def build_trigrams(tuning: TuningConfig, labels: Labels) -> str:
+    """Build a 3-gram of the training transcripts beside the model; returns its path.
+
+    Raises:
+        InputError: The manifest cannot be read, or the file not be written.
+    """
+    sentences = [each for each in normalised(read_texts([str(tuning.train_manifest)]), labels, False) if each]
+    path = Path(str(tuning.model_path)).with_suffix(".arpa")
+    write_atomic(path, estimate(sentences, 3))
+    log.info(f"{path}: 3-grams of {len(sentences)} sentences of {tuning.train_manifest}")
+    return str(path)
 
 
 def evaluate(output: SavedOutput, decoder: BeamCTCDecoder) -> Evaluation:

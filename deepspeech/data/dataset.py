@@ -64,7 +64,7 @@ class SpectrogramDataset(Dataset[Sample]):
         if augment:
             random = augment.generator(self.epoch, index)
             waveform = augment.waveform(waveform, random)
-            if augment.policy:
+            if augment.policy and self.epoch >= augment.plain_epochs:
                 frames = self.spectrogram.frames.count(len(waveform))
                 drawn = draw_warp_and_masks(augment.policy, config.bins, frames, random)
         return WaveformSample(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+import json
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import torch
 
-from deepspeech import distributed
+from deepspeech import distributed, log
 from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.checkpoint.format import load_model
@@ -58,6 +60,36 @@ def load_recognizer(
     labels = model.labels
     decoder = make_decoder(decoding, labels) if transcript is None else ForcedAligner(labels, transcript)
     return Recognizer(quantize(model) if config.int8 else model, decoder, dtype)
+
+
+def tuned(decoding: DecoderConfig, model_path: str) -> DecoderConfig:
+    """The options of a beam search, completed by what `tune-lm` has written beside the model.
+
+    Options that differ from their defaults stay; `--lm-path none` leaves the language model out.
+
+    Raises:
+        InputError: The file that `tune-lm` has written is damaged.
+    """
+    if decoding.decoder != "beam" or decoding.lm_path:
+        return replace(decoding, lm_path=None) if decoding.lm_path == "none" else decoding
+    path = tuned_path(model_path)
+    if "://" in model_path or not path.is_file():
+        return decoding
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        found = DecoderConfig(lm_path=str(path.parent / values.pop("lm_path")), **values)
+    except (OSError, ValueError, TypeError, KeyError, InputError) as error:
+        raise InputError(f"{path}: damaged: {error}; run deepspeech tune-lm again, or remove it") from None
+    defaults = vars(DecoderConfig())
+    given = {name: value for name, value in vars(decoding).items() if value != defaults[name]}
+    found = replace(found, **given)
+    log.info(f"{found.lm_path}: language model, alpha {found.alpha}, beta {found.beta}, from {path.name}")
+    return found
+
+
+def tuned_path(model_path: str) -> Path:
+    """Where `tune-lm` writes the options of the beam search for a model."""
+    return Path(model_path).with_suffix(".lm.json")
 
 
 def make_decoder(config: DecoderConfig, labels: Labels) -> StreamingDecoder:

@@ -43,6 +43,7 @@ class DeepSpeech(nn.Module):
         super().__init__()
         self.config = config
         self.labels = Labels(config.labels)
+        self.drops = True  # whether there is dropout in train mode
         self.conv = ConvStack(config.features.bins)
         size, hidden = CHANNELS * self.conv.bins, config.hidden_size
         self.rnns = nn.ModuleList(
@@ -100,7 +101,7 @@ class DeepSpeech(nn.Module):
         rnns = []
         for layer, carried in zip(self.rnns, state.rnns or [None] * len(self.rnns), strict=True):
             hidden, carried = layer(hidden, frames, carried)
-            hidden = nn.functional.dropout(hidden, self.config.dropout, self.training)
+            hidden = nn.functional.dropout(hidden, self.config.dropout, self.training and self.drops)
             rnns.append(carried)
         ahead = state.lookahead
         if not self.config.bidirectional:

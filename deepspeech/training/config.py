@@ -27,6 +27,12 @@ class TrainingConfig(Options):
         NOT_NEGATIVE,
         metavar="EPOCHS",
     )
+    plain_epochs: int = option(
+        0,
+        "leave dropout and SpecAugment out of the first N epochs, which then learn faster",
+        NOT_NEGATIVE,
+        metavar="N",
+    )
     patience: int = option(
         0, "stop when the validation loss has not fallen for N epochs; 0: never", NOT_NEGATIVE, metavar="N"
     )

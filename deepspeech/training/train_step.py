@@ -41,8 +41,10 @@ class TrainStep:
             if isinstance(module, MaskedBatchNorm):
                 module.synchronized = config.sync_batchnorm
 
-    def prepare(self) -> None:
-        """Rebuild DDP when the set of trainable parameters changes; call it before every epoch."""
+    def prepare(self, epoch: int = 0) -> None:
+        """Call it before every epoch: train mode, dropout from its epoch on, DDP for what is trainable."""
+        self.model.train()
+        self.model.drops = epoch >= self.config.plain_epochs
         trainable = [weights.requires_grad for weights in self.model.parameters()]
         if distributed.world_size() > 1 and trainable != self._trainable:
             # Without device_ids lengths stay on the host. Running statistics are broadcast before validation.

@@ -101,10 +101,9 @@ class Trainer:
     def _train_epoch(self) -> None:
         progress, total = self.progress, len(self.sampler)
         self.sampler.set_epoch(progress.epoch, progress.batch)
-        self.model.train()
         if self.new_layers:
             freeze(self.model, self.new_layers, progress.epoch < self.config.freeze_epochs)
-        self.step.prepare()
+        self.step.prepare(progress.epoch)
         description = f"Epoch {progress.epoch + 1}/{self.config.epochs}"
         hidden = not distributed.is_rank_zero()
         with tqdm(

@@ -1,0 +1,106 @@
+"""Presets: options that are chosen for a corpus instead of one by one."""
+
+from __future__ import annotations
+
+import math
+import os
+import statistics
+from collections import Counter
+from dataclasses import dataclass, fields
+from typing import Any
+
+import soundfile
+
+from deepspeech import log
+from deepspeech.audio.features import FeatureConfig
+from deepspeech.audio.loading import duration
+from deepspeech.data.manifest import Utterance, read_manifest
+from deepspeech.data.parallel import map_checked
+from deepspeech.data.shards import is_pattern
+from deepspeech.errors import InputError
+from deepspeech.model.deepspeech2 import ModelConfig
+from deepspeech.options import Options, one_of, option
+
+LITTLE = 2.5 * 3600  # seconds of speech that the preset is made for
+WORK = 200_000  # seconds of audio to train on: about an hour on two cores
+EPOCHS = 20, 100
+RATES = 8000, 16000  # Hz
+SAMPLED = 50  # files whose sample rate is looked at
+
+FIXED: dict[str, Any] = {
+    "scale": "mel", "window_size": 0.025, "window_stride": 0.02,
+    "rnn_type": "gru", "hidden_size": 256, "hidden_layers": 3, "dropout": 0.2,
+    "adam": True, "learning_rate": 1.5e-3, "schedule": "cosine", "warmup_epochs": 0.5,
+    "speed_perturb": True, "speed_volume_perturb": True, "spec_augment": "adaptive",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class PresetConfig(Options):
+    """Preset"""
+
+    preset: str | None = option(
+        None,
+        "choose features, network, schedule and augmentation by the corpus; other flags override the choice: "
+        "small is for up to two hours of speech",
+        one_of("small"),
+    )
+
+
+def small(manifest: str) -> dict[str, Any]:
+    """Values of options for a small corpus, by their names, and a message that says which.
+
+    Args:
+        manifest: The training data.
+
+    Raises:
+        InputError: It cannot be read.
+    """
+    if is_pattern(manifest):
+        raise InputError(f"--preset small: {manifest} are shards; give a manifest of loose files")
+    rows, faults = read_manifest(manifest)
+    checked, unreadable = map_checked(_measure, rows, f"Measuring {manifest}")
+    if not checked:
+        faults += [*unreadable, f"{manifest}: no utterances; give rows audio,transcript"]
+        raise InputError(faults[0])
+    seconds, rates = math.fsum(each for each, _ in checked), Counter(rate for _, rate in checked[:SAMPLED])
+    if seconds > LITTLE:
+        hours = f"{seconds / 3600:.1f} hours"
+        log.warning(f"--preset small: made for up to two hours of speech; {manifest} has {hours}")
+    epochs = min(max(round(WORK / seconds), EPOCHS[0]), EPOCHS[1])
+    batch = 8 if len(checked) > 400 else 4  # enough steps in an epoch
+    rate = RATES[statistics.mode(rates.elements()) >= RATES[1]]
+    chosen = FIXED | {
+        "sample_rate": rate,
+        "batch_size": batch,
+        "epochs": epochs,
+        "flat_start": 1.0,
+        "plain_epochs": 5,
+    }
+    log.info(
+        f"--preset small: {len(checked)} utterances, {seconds / 60:.0f} minutes, {rate} Hz: "
+        + ", ".join(f"{name.replace('_', '-')} {value}" for name, value in chosen.items())
+    )
+    return chosen
+
+
+def apply(preset: str | None, values: dict[str, Any], manifest: str) -> dict[str, Any]:
+    """The flags of a command line with those of a preset below them.
+
+    A run that continues from a model keeps its features and its network.
+    """
+    if not preset:
+        return values
+    chosen = small(manifest)
+    if values.get("continue_from"):
+        kept = {entry.name for group in (FeatureConfig, ModelConfig) for entry in fields(group)}
+        chosen = {name: value for name, value in chosen.items() if name not in kept}
+    return chosen | values
+
+
+def _measure(row: Utterance) -> tuple[float, int]:
+    """Seconds and sample rate of an utterance."""
+    seconds = row.duration if row.duration is not None else duration(row.audio_path)
+    if not os.path.isfile(row.audio_path):
+        raise InputError(f"{row.audio_path}: no such audio file; correct the path")
+    return seconds, soundfile.info(row.audio_path).samplerate

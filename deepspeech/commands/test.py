@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -69,7 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             write_report(data.report, title, evaluation, recognizer)
 
     distributed.on_rank_zero(write)
-    return 0 if evaluation.words.length else 1
+    if evaluation.words.length:
+        return 0
+    place = f"{os.path.basename(sys.argv[0])}: error: {data.test_manifest}"
+    log.error(f"{place}: no words in the references, so there is no rate; give transcripts")
+    return 1
 
 
 def show(evaluation: Evaluation, data: EvaluationConfig) -> None:

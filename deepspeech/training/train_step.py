@@ -42,8 +42,7 @@ class TrainStep:
                 module.synchronized = config.sync_batchnorm
 
     def prepare(self, epoch: int = 0) -> None:
-        """Call it before every epoch: train mode, dropout from its epoch on, DDP for what is trainable."""
-        self.model.train()
+        """Call it before every epoch: dropout from its epoch on, DDP for the parameters that are trained."""
         self.model.drops = epoch >= self.config.plain_epochs
         trainable = [weights.requires_grad for weights in self.model.parameters()]
         if distributed.world_size() > 1 and trainable != self._trainable:

@@ -101,6 +101,7 @@ class Trainer:
     def _train_epoch(self) -> None:
         progress, total = self.progress, len(self.sampler)
         self.sampler.set_epoch(progress.epoch, progress.batch)
+        self.model.train()
         if self.new_layers:
             freeze(self.model, self.new_layers, progress.epoch < self.config.freeze_epochs)
         self.step.prepare(progress.epoch)

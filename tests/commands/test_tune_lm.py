@@ -1,14 +1,21 @@
 """Tuning finds the weights that a known task needs."""
 
+from dataclasses import replace
+
 import matplotlib.image
 import numpy as np
 import optuna
 import pytest
 import torch
 
+from deepspeech.beam_search.config import DecoderConfig
+from deepspeech.checkpoint.format import save_checkpoint
 from deepspeech.commands import tune_lm
+from deepspeech.commands.test import main as main_of_test
 from deepspeech.errors import InputError
 from deepspeech.evaluation.log_probs import SavedOutput
+from deepspeech.inference.factory import tuned
+from tests.conftest import tiny_model
 
 WORDS_ARPA = """\\data\\
 ngram 1=5
@@ -91,3 +98,43 @@ def test_a_plot_that_cannot_be_written_is_found_before_the_trials(task, tmp_path
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"--plot .*: cannot write there"):
         tune_lm.main(["output.npz", "--lm-path", "lm.arpa", "--plot", str(tmp_path / "file" / "a.png")])
+
+
+@pytest.mark.slow
+def test_in_one_go_a_model_gets_a_language_model_that_beam_search_finds(own_corpus, tmp_path, labels, capsys):
+    save_checkpoint(tmp_path / "m.pth", tiny_model(labels))
+    manifests = ["--train-manifest", own_corpus.train, "--val-manifest", own_corpus.val]
+    flags = ["--model-path", tmp_path / "m.pth", *manifests, "--trials", 3, "--beam-width", 7]
+    assert tune_lm.main(list(map(str, flags))) == 0
+    assert "m.lm.json: written" in capsys.readouterr().err
+    found = tuned(DecoderConfig(decoder="beam", beta=0.5), str(tmp_path / "m.pth"))
+    assert (found.lm_path, found.beam_width, found.beta) == (str(tmp_path / "m.arpa"), 7, 0.5)
+    assert f"{tmp_path / 'm.arpa'}: language model, alpha {found.alpha}" in capsys.readouterr().err
+    assert main_of_test(["--model-path", str(tmp_path / "m.pth"), "--decoder", "beam", "--num-workers", "0",
+                         "--test-manifest", str(own_corpus.val)]) == 0  # fmt: skip
+
+
+def test_what_tuning_leaves_is_for_beam_search_without_a_model_of_its_own(tmp_path):
+    path = str(tmp_path / "m.pth")
+    (tmp_path / "m.lm.json").write_text('{"lm_path": "m.arpa", "alpha": 0.3}')
+    assert tuned(DecoderConfig(), path) == DecoderConfig()
+    other = DecoderConfig(decoder="beam", lm_path="other.arpa")
+    assert tuned(other, path) == other
+    assert tuned(replace(other, lm_path="none"), path).lm_path is None
+    assert tuned(DecoderConfig(decoder="beam"), path).alpha == 0.3
+    for damage in ("", "[]", '{"alpha": 1}', '{"lm_path": 3}', '{"lm_path": "m.arpa", "colour": 1}'):
+        (tmp_path / "m.lm.json").write_text(damage)
+        with pytest.raises(InputError, match=r"m\.lm\.json: damaged: "):
+            tuned(DecoderConfig(decoder="beam"), path)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--lm-path", "lm.arpa"], "give a model with --model-path"),
+        (["--val-manifest", "dev.csv", "--lm-path", "lm.arpa"], "--val-manifest"),
+    ],
+)
+def test_tuning_says_what_it_needs(flags, message):
+    with pytest.raises(InputError, match=message):
+        tune_lm.main(flags)

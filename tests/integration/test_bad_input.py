@@ -115,7 +115,10 @@ CASES = {
     ),
     "no model": Case("test.py", "--model-path @/cafe.txt", ["@/cafe.txt: not a"]),
     "empty references": Case(
-        "test.py", f"--model-path {MODEL} --test-manifest @/all_silent.csv", ["1 utterances", "WER "], 0
+        "test.py",
+        f"--model-path {MODEL} --test-manifest @/all_silent.csv",
+        ["@/all_silent.csv: no words in the references"],
+        1,
     ),
     "missing file to transcribe": Case(
         "transcribe.py", f"--model-path {MODEL} @/gone.wav", ["@/gone.wav: no such audio file"], 1

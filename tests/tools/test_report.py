@@ -116,5 +116,5 @@ def test_the_report_is_self_contained(corpus, manifest, capsys):
     assert all(source.startswith("data:image/png;base64,") for source in page.sources)
     assert not {"script", "link"} & set(page.tags)  # file names are text, not markup
     assert "&lt;script&gt;1.wav" in text
-    wer = re.search(r"WER ([\d.]+ %)", capsys.readouterr().out)[1]
+    wer = re.search(r"WER ([\d.]+ %|no rate)", capsys.readouterr().out)[1].replace("no rate", "–")
     assert f"<td>{wer}</td>" in text

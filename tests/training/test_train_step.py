@@ -45,7 +45,5 @@ def test_a_flat_start_lowers_the_loss_of_evenly_spread_labels(step):
     log_probs, lengths = step.model(SAMPLE.features[None], torch.tensor([40]))
     halves = torch.tensor([1] * 10 + [2] * 10)
     assert lengths.tolist() == [20]
-    assert losses[-1] < 0.7 * losses[0]
-    assert losses[-1] == pytest.approx(
-        float(torch.nn.functional.nll_loss(log_probs[0], halves, reduction="sum")), rel=0.3
-    )
+    assert losses[-1] < 0.5 * losses[0]
+    assert float(torch.nn.functional.nll_loss(log_probs[0], halves, reduction="sum")) < 0.5 * losses[0]

@@ -9,8 +9,10 @@ import torch
 from tqdm import tqdm
 
 from deepspeech import distributed, load_model
+from deepspeech.audio.augment import Augmentation, AugmentConfig
 from deepspeech.checkpoint.format import load_checkpoint
 from deepspeech.checkpoint.save_folder import SaveFolder
+from deepspeech.data import dataset
 from deepspeech.data.corpus import load_corpus
 from deepspeech.data.dataset import SpectrogramDataset
 from deepspeech.data.loader import AudioDataLoader
@@ -399,3 +401,16 @@ def test_utterances_that_ctc_cannot_align_are_left_out_of_the_validation_loss(
     write_rows(own_corpus.val, [("val_1.flac", "val_1.txt")])
     alone = make_trainer(own_corpus, tmp_path, labels, batch_size=1)._validate()
     assert evaluation.loss == pytest.approx(alone.loss, rel=1e-5)
+
+
+def test_dropout_and_masks_start_after_the_plain_epochs(corpus, tmp_path, labels, monkeypatch):
+    model = tiny_model(labels, dropout=0.5)
+    trainer = make_trainer(corpus, tmp_path, labels, model=model, epochs=3, plain_epochs=2)
+    data, draw, backward = trainer.train_loader.dataset, dataset.draw_warp_and_masks, trainer.step.backward
+    data.augment = Augmentation(AugmentConfig(spec_augment="adaptive"), 16000, plain_epochs=2)
+    masked, drops = [], []
+    monkeypatch.setattr(dataset, "draw_warp_and_masks", lambda *all: masked.append(data.epoch) or draw(*all))
+    trainer.step.backward = lambda *all, **more: drops.append(model.drops) or backward(*all, **more)
+    trainer.fit()
+    assert masked == [2] * 12
+    assert drops == [False] * 6 + [True] * 3

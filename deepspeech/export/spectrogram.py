@@ -20,8 +20,9 @@ class SpectrogramGraph(ChunkGraph):
     def features(self, config: FeatureConfig, waveforms: str, lengths: str) -> tuple[str, str]:
         """(batch, samples) -> (batch, bins, frames), zero beyond each end, and the frame counts."""
         window, self.bins = config.frames, config.bins
-        phase = 2 * np.pi / window.size * np.outer(np.arange(config.bins), np.arange(window.size))
-        taper = Spectrogram(config).taper.double().numpy()
+        phase = 2 * np.pi / window.size * np.outer(np.arange(window.size // 2 + 1), np.arange(window.size))
+        layer = Spectrogram(config)
+        taper = layer.taper.double().numpy()
         table = np.concatenate([np.cos(phase), -np.sin(phase)]) * taper
         table = table[:, None].astype(np.float32)  # (2 * bins, 1, samples)
 
@@ -32,7 +33,10 @@ class SpectrogramGraph(ChunkGraph):
         parts, counts = self.slide(transform, waveforms, lengths, window, "samples", [])
         real, imaginary = self.ops("Split", parts, count=2, axis=1)
         square = self.op("Add", self.op("Mul", real, real), self.op("Mul", imaginary, imaginary))
-        spectrogram = self.log1p(self.op("Sqrt", square))
+        magnitude = self.op("Sqrt", square)
+        if layer.bands is not None:
+            magnitude = self.op("MatMul", layer.bands.numpy(), magnitude)
+        spectrogram = self.log1p(magnitude)
         valid = self.valid(counts, self.size(spectrogram, 2))  # (batch, frames)
         valid = self.op("Unsqueeze", valid, [1])
         spectrogram = self.op("Mul", spectrogram, valid)

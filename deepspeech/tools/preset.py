@@ -12,13 +12,13 @@ from typing import Any
 import soundfile
 
 from deepspeech import log
-from deepspeech.audio.features import FeatureConfig
+from deepspeech.audio.config import FeatureConfig
 from deepspeech.audio.loading import duration
 from deepspeech.data.manifest import Utterance, read_manifest
 from deepspeech.data.parallel import map_checked
 from deepspeech.data.shards import is_pattern
 from deepspeech.errors import InputError
-from deepspeech.model.deepspeech2 import ModelConfig
+from deepspeech.model.config import ModelConfig
 from deepspeech.options import Options, one_of, option
 
 LITTLE = 2.5 * 3600  # seconds of speech that the preset is made for

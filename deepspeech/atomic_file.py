@@ -23,7 +23,7 @@ def write_atomic(path: str | Path, data: bytes | memoryview) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        handle, temporary = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
         with open(handle, "wb") as file:
             file.write(data)
             file.flush()

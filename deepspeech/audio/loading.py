@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-import io
+import contextlib
+import math
+import mmap
 import os
+import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +15,23 @@ import numpy as np
 import soundfile
 import soxr
 
+from deepspeech.audio import containers, mpeg
+from deepspeech.audio.containers import Content, Part, View
 from deepspeech.errors import InputError
 
-AUDIO_SUFFIXES = (".flac", ".mp3", ".ogg", ".opus", ".sph", ".wav")
-STREAMED = 0x7FFFF000  # RIFF sizes from here on mean "unknown": the writer could not seek back
-OGG_PAGE = 65307  # bytes of the largest page (RFC 3533, section 6)
+AUDIO_SUFFIXES = (
+    *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".snd", ".sph"),
+    *(".w64", ".wav"),
+)
+STEP = 1 << 18  # samples that are decoded at a time where their number is not known
+UNKNOWN = 1 << 62  # libsndfile's number of samples from here on means that it does not know
+WIDTHS = {"ALAW": 1, "ULAW": 1, "PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4} | {
+    "FLOAT": 4,
+    "DOUBLE": 8,
+}  # bytes of a sample
+STDERR = 2
+KINDS = "wav, flac, ogg, mp3, aiff, au, caf, w64, sph"
+LOCK = threading.Lock()  # of standard error
 
 
 def find_audio(folder: str | Path) -> list[str]:
@@ -30,16 +46,18 @@ def find_audio(folder: str | Path) -> list[str]:
 
     if not os.path.isdir(folder):
         raise InputError(f"{folder}: no such folder; correct the path")
-    return sorted(
-        os.path.join(parent, name)
-        for parent, _, files in os.walk(folder, onerror=fail, followlinks=True)
-        for name in files
-        if os.path.splitext(name)[1].lower() in AUDIO_SUFFIXES
-    )
+    found, seen = [], {os.path.realpath(folder)}
+    for parent, folders, files in os.walk(folder, onerror=fail, followlinks=True):
+        targets = {name: os.path.realpath(os.path.join(parent, name)) for name in sorted(folders)}
+        folders[:] = {target: name for name, target in targets.items() if target not in seen}.values()
+        seen.update(targets.values())
+        suffixes = ((name, os.path.splitext(name)[1].lower()) for name in files)
+        found += [os.path.join(parent, name) for name, suffix in suffixes if suffix in AUDIO_SUFFIXES]
+    return sorted(found)
 
 
 def load_audio(path: str | Path, sample_rate: int, data: bytes | None = None) -> np.ndarray:
-    """Load an audio file: wav, flac, ogg, opus or mp3 of any sample rate, width and number of channels.
+    """Load an audio file: wav, flac, ogg, opus, mp3 and others of any sample rate, width, number of channels.
 
     Args:
         path: An audio file.
@@ -52,11 +70,17 @@ def load_audio(path: str | Path, sample_rate: int, data: bytes | None = None) ->
     Raises:
         InputError: The file is missing, no audio, damaged, truncated or empty.
     """
-    with _open(path, data) as file:
-        waveform = _read(file, path)
-        _refuse_truncated(file, path, len(waveform))
-        rate = file.samplerate
-    return resample(waveform, rate, sample_rate)
+    blocks = list(_blocks(path, sample_rate, math.inf, data))
+    return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
+
+
+def stream_audio(path: str | Path, sample_rate: int, seconds: float = 10.0) -> Iterator[np.ndarray]:
+    """The waveform that `load_audio` returns, in blocks of `seconds`, for files that do not fit in memory.
+
+    Raises:
+        InputError: As in `load_audio`, when the fault is reached.
+    """
+    return _blocks(path, sample_rate, seconds)
 
 
 def resample(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
@@ -66,48 +90,8 @@ def resample(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     return waveform
 
 
-def stream_audio(path: str | Path, sample_rate: int, seconds: float = 10.0) -> Iterator[np.ndarray]:
-    """The waveform that `load_audio` returns, in blocks of `seconds`, for files that do not fit in memory.
-
-    Raises:
-        InputError: As in `load_audio`, when the fault is reached.
-    """
-    with _open(path) as file:
-        resampler = soxr.ResampleStream(file.samplerate, sample_rate, 1, dtype="float32")
-        resampled, read = file.samplerate != sample_rate, 0
-        while read < file.frames:
-            block = _read(file, path, max(int(seconds * file.samplerate), 1))
-            if not len(block):
-                _refuse_truncated(file, path, read)
-            read += len(block)
-            yield resampler.resample_chunk(block, last=read >= file.frames) if resampled else block
-
-
-def _read(file: soundfile.SoundFile, path: str | Path, count: int = -1) -> np.ndarray:
-    """The next samples, all by default, as a mono waveform (samples,)."""
-    samples: np.ndarray
-    try:
-        if file.subtype == "PCM_16":  # libsndfile's own conversion takes three times as long
-            samples = file.read(count, dtype="int16", always_2d=True) * np.float32(2**-15)
-        else:
-            samples = file.read(count, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, RuntimeError) as error:
-        raise InputError(f"{path}: damaged audio: {_reason(error)}; replace the file") from None
-    waveform = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
-    if not np.isfinite(waveform).all():
-        raise InputError(f"{path}: audio has NaN or infinite samples; replace the file")
-    return waveform
-
-
-def _refuse_truncated(file: soundfile.SoundFile, path: str | Path, read: int) -> None:
-    if read < file.frames:
-        raise InputError(
-            f"{path}: truncated audio: {read} of {file.frames} samples can be read; replace the file"
-        )
-
-
 def duration(path: str | Path, data: bytes | None = None) -> float:
-    """Seconds of audio by the file's header, after a check that the last sample is there.
+    """Seconds of audio, by what the container holds and without decoding it.
 
     Args:
         path: An audio file.
@@ -116,56 +100,184 @@ def duration(path: str | Path, data: bytes | None = None) -> float:
     Raises:
         InputError: The file is missing, no audio, truncated or empty.
     """
-    with _open(path, data) as file:
-        try:
-            file.seek(file.frames - 1)
-            complete = len(file.read(1)) == 1
-        except (soundfile.LibsndfileError, RuntimeError):
-            complete = False
-        if not complete:
-            raise InputError(f"{path}: truncated audio: its end cannot be read; replace the file")
-        return float(file.frames / file.samplerate)
+    seconds = 0.0
+    with _opened(path, data) as streams:
+        for file in streams:
+            seconds += file.count() / file.samplerate
+    return seconds
 
 
-def _open(path: str | Path, data: bytes | None = None) -> soundfile.SoundFile:
-    if data is None and not os.path.isfile(path):
-        raise InputError(f"{path}: no such audio file; correct the path")
+def find_parts(data: Content) -> list[Part]:
+    """The streams of an audio file, in order.
+
+    Raises:
+        InputError: The container is truncated, damaged or unknown.
+    """
+    start = mpeg.skip_tag(data, 0)
+    magic = data[start : start + 4]
+    if magic == b"fLaC":
+        return [containers.flac(data, start)]
+    if magic == b"OggS":
+        return containers.ogg(data, start)
+    if magic in (b".snd", b"dns."):
+        return [containers.au(data, ">" if magic == b".snd" else "<")]
+    if data[:7] == b"NIST_1A":
+        return [containers.sphere(data)]
+    if layout := containers.layout(data[:40]):
+        return [containers.chunked(data, layout)]
+    return mpeg.mpeg(data, start)
+
+
+def _blocks(
+    path: str | Path, sample_rate: int, seconds: float, data: bytes | None = None
+) -> Iterator[np.ndarray]:
+    with _opened(path, data) as streams:
+        for file in streams:
+            resampler = soxr.ResampleStream(file.samplerate, sample_rate, 1, dtype="float32")
+            for block, last in file.blocks(seconds):
+                yield resampler.resample_chunk(block, last=last) if file.samplerate != sample_rate else block
+
+
+@contextlib.contextmanager
+def _opened(path: str | Path, data: bytes | None) -> Iterator[Iterator[_Decoder]]:
+    """The streams of a file, in order; errors name the file."""
     try:
-        if data is None:
-            if os.path.getsize(path) == 0:
-                raise InputError(f"{path}: empty audio file; replace or remove it")
-            _refuse_cut(path)
-        file = soundfile.SoundFile(path if data is None else io.BytesIO(data))
+        if data is not None:
+            yield _streams(data, None)
+            return
+        if not os.path.isfile(path):
+            kind, remedy = "", "; correct the path"
+            if os.path.isdir(path):
+                kind, remedy = ", but a folder", "; pass it with --folder or correct the path"
+            elif os.path.exists(path) or str(path) == "-":
+                kind, remedy = ", but a pipe or device", "; send it to --stream - or make it a file"
+            raise InputError(f"no such audio file{kind}{remedy}")
+        if os.path.getsize(path) == 0:
+            raise InputError("empty audio file; replace or remove it")
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            yield _streams(content, file.fileno())
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from None
     except OSError as error:
         raise InputError(f"{path}: cannot read audio: {error.strerror}") from None
-    except soundfile.LibsndfileError as error:
-        raise InputError(
-            f"{path}: not an audio file that can be read (wav, flac, ogg, mp3): {_reason(error)}"
-        ) from None
-    if file.frames <= 0:
-        file.close()
-        raise InputError(f"{path}: audio has no samples; replace or remove it")
-    return file
 
 
-def _refuse_cut(path: str | Path) -> None:
-    """Compare declared sizes with the file's: libsndfile reads truncated wav and ogg files without error."""
-    with open(path, "rb") as file:
-        head, size = file.read(12), os.path.getsize(path)
-        declared = size
-        if head[:4] == b"RIFF" and head[8:] == b"WAVE":
-            riff = int.from_bytes(head[4:8], "little") + 8
-            declared = riff - 1 if riff < STREAMED else size  # the last byte pads to an even size
-        elif head[:4] == b"OggS":
-            file.seek(max(0, size - OGG_PAGE))
-            tail = file.read()
-            page = tail.rfind(b"OggS")
-            segments = tail[page + 27 :][: tail[page + 26]] if len(tail) > page + 26 else b""
-            end = page + 27 + len(segments) + sum(segments)
-            declared = size - len(tail) + end
-    if size < declared:
-        raise InputError(f"{path}: truncated audio: {size} of {declared} bytes are there; replace the file")
+def _streams(content: Content, descriptor: int | None) -> Iterator[_Decoder]:
+    samples = 0
+    for part in find_parts(content):
+        with _Decoder(content, part, descriptor) as file:
+            samples += file.expected or file.frames
+            if file.frames > 0:
+                yield file
+    if not samples:
+        raise InputError("audio has no samples; replace or remove it")
 
 
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "error_string", error)).rstrip(".")
+class _Decoder(soundfile.SoundFile):
+    """Decodes a stream from its start to its end.
+
+    To soundfile it cannot seek: soundfile would seek after every read, which costs an mp3 decoder its bit
+    reservoir, and would believe the length in the header.
+    """
+
+    def __init__(self, content: Content, part: Part, descriptor: int | None) -> None:
+        self.part = part
+        self.muted = _caught if part.mpeg else contextlib.nullcontext
+        whole = not part.header and part.stop - part.start == len(content)
+        if whole and descriptor is not None:  # read without Python's help
+            os.lseek(descriptor, 0, os.SEEK_SET)
+            source: int | View = os.dup(descriptor)
+        else:
+            source = self.source = View(content, part)
+        try:
+            with self.muted():
+                super().__init__(source)
+        except soundfile.LibsndfileError as error:
+            reason = str(error.error_string).rstrip(".")
+            raise InputError(f"not an audio file that can be read ({KINDS}): {reason}") from None
+
+    def seekable(self) -> bool:
+        return False
+
+    @property
+    def expected(self) -> int:
+        """Samples of every channel that must be there."""
+        frame = self.channels * WIDTHS.get(self.subtype, math.inf)
+        known = self.frames if self.frames < UNKNOWN else 0
+        return self.part.samples or max(int(self.part.size / frame), known)
+
+    def count(self) -> int:
+        """Samples of every channel, without decoding them if possible.
+
+        Raises:
+            InputError: The last one cannot be decoded.
+        """
+        if not self.expected:
+            return sum(len(block) for block, _ in self.blocks(math.inf))
+        if self.format == "FLAC":
+            content = self.source.content
+            try:
+                with soundfile.SoundFile(View(content, Part(0, len(content)))) as file:
+                    file.seek(self.expected - 1)
+                    complete = len(file.read(1)) == 1
+            except soundfile.LibsndfileError:
+                complete = False
+            if not complete:
+                raise InputError("truncated audio: its end cannot be read; replace the file")
+        return self.expected
+
+    def blocks(self, seconds: float) -> Iterator[tuple[np.ndarray, bool]]:
+        """Mono waveforms (samples,), each with whether it is the last.
+
+        Raises:
+            InputError: The stream is damaged or truncated.
+        """
+        count = int(min(max(seconds * self.samplerate, 1), max(self.expected + 1, STEP)))
+        read, block = 0, self._mono(count)
+        while len(block):
+            read += len(block)
+            following = self._mono(count) if len(block) == count else block[:0]
+            yield block, not len(following)
+            block = following
+        if read < self.expected:
+            raise InputError(
+                f"truncated audio: {read} of {self.expected} samples can be read; replace the file"
+            )
+
+    def _mono(self, count: int) -> np.ndarray:
+        exact = self.subtype == "PCM_16"  # libsndfile's own conversion takes three times as long
+        try:
+            with self.muted():
+                samples: np.ndarray = self.read(count, "int16" if exact else "float32", always_2d=True)
+        except soundfile.LibsndfileError as error:
+            raise InputError(f"damaged audio: {str(error).rstrip('.')}; replace the file") from None
+        if exact:
+            samples = samples * np.float32(2**-15)
+        waveform = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
+        if not np.isfinite(waveform).all():
+            raise InputError("audio has NaN or infinite samples; replace the file")
+        return waveform
+
+
+@contextlib.contextmanager
+def _caught() -> Iterator[None]:
+    """Keep what the mp3 decoder writes off the terminal; what others write meanwhile comes after it.
+
+    Raises:
+        InputError: The decoder reports an error.
+    """
+    with LOCK, tempfile.TemporaryFile() as file:
+        saved = os.dup(STDERR)
+        os.dup2(file.fileno(), STDERR)
+        try:
+            yield
+        finally:
+            os.dup2(saved, STDERR)
+            os.close(saved)
+        file.seek(0)
+        for line in file:
+            if b"libmpg123" in line and b"error" in line:
+                reason = line.decode(errors="replace").rpartition("error: ")[2].strip(" !\n")
+                raise InputError(f"damaged audio: {reason}; replace the file")
+            if b"libmpg123" not in line and not line.startswith(b"Warning: Xing") and line.strip():
+                os.write(STDERR, line)

@@ -11,11 +11,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepspeech import log
-from deepspeech.audio.loading import STREAMED
+from deepspeech.audio import mpeg
+from deepspeech.audio.containers import STREAMED
 from deepspeech.errors import InputError
 
 BLOCK = 0.1  # seconds of audio that are read at a time
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # format tags of WAV
+FORMATS = {
+    **{b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "mp3", b"RIFX": "RIFX", b".snd": "AU", b"FORM": "AIFF"},
+    **{b"caff": "CAF", b"RF64": "RF64", b"riff": "W64", b"NIST_1A": "SPHERE"},
+}
 TYPES = {(PCM, 16): "<i2", (PCM, 32): "<i4", (FLOAT, 32): "<f4"}
 
 
@@ -53,8 +58,16 @@ def read_pipe(pipe: io.BufferedReader, raw: Encoding) -> Iterator[tuple[np.ndarr
     head = pipe.read(12)
     if head[:4] == b"RIFF" and head[8:] == b"WAVE":
         yield from _read_wav(pipe)
-    else:
-        yield from _read_samples(pipe, raw, math.inf, head)
+        return
+    if length := mpeg.frame_length(head[:4]):  # or samples that look like it
+        head += pipe.read(length + 4 - len(head))
+    names = [name for magic, name in FORMATS.items() if head.startswith(magic)]
+    if names or mpeg.frame_length(head[length:][:4]):
+        raise InputError(
+            f"standard input: {[*names, 'mp3'][0]} cannot be read from a pipe; send WAV or raw samples: "
+            "ffmpeg -i FILE -f wav - | python transcribe.py --stream -"
+        )
+    yield from _read_samples(pipe, raw, math.inf, head)
 
 
 def _read_samples(

@@ -122,3 +122,11 @@ def test_damaged_wav_never_crashes(tail):
 @pytest.mark.parametrize("data", [b"", b"RIFF", b"\0", wav(np.zeros(0))])
 def test_nothing_gives_nothing(data):
     assert len(read(data)[0]) <= 2
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.ogg", "a.mp3", "a.au", "a.aiff", "a.caf", "a.w64"])
+def test_other_formats_are_named_and_not_taken_for_samples(tmp_path, name):
+    path = tmp_path / name
+    soundfile.write(path, np.random.default_rng(0).normal(0, 0.1, 16000), 16000)
+    with open(path, "rb") as pipe, pytest.raises(InputError, match="cannot be read from a pipe; send WAV"):
+        list(read_pipe(pipe, Encoding(16000)))

@@ -110,8 +110,8 @@ def test_bad_files_are_reported_and_the_others_transcribed(run, folder, monkeypa
             [
                 "transcribe.py: error: rows.csv:1: expected audio,transcript[,seconds], got 'one column'",
                 "transcribe.py: error: gone.wav: no such audio file; correct the path",
-                "transcribe.py: error: bad.wav: not an audio file that can be read (wav, flac, ogg, mp3): "
-                "Format not recognised",
+                "transcribe.py: error: bad.wav: not an audio file that can be read (wav, flac, ogg, mp3, "
+                "aiff, au, caf, w64, sph)",
                 next(line for line in errors.splitlines() if "broken.flac: damaged audio" in line),
             ]
         )

@@ -24,7 +24,8 @@ class BuildConfig(ManifestConfig):
 def main(argv: Sequence[str] | None = None) -> None:
     config = cli.parse(argv, __doc__, BuildConfig, examples=EXAMPLES).make(BuildConfig)
     utterances = build(config.folder, config.skip_faulty)
-    write_manifest(config.output_path, prune(utterances, config.min_duration, config.max_duration))
+    kept = prune(utterances, config.min_duration, config.max_duration, config.skip_faulty)
+    write_manifest(config.output_path, kept)
 
 
 if __name__ == "__main__":

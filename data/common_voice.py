@@ -49,7 +49,11 @@ def recordings(folder: Path) -> Iterator[Recording]:
     root = next((path.parent for path in sorted(folder.rglob("train.tsv"))), folder)
     for part in ("train", "dev", "test"):
         lines = read_lines(root / f"{part}.tsv", "Common Voice since Corpus 5")
-        for row in csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE):
+        for number, row in enumerate(csv.DictReader(lines, delimiter="\t", quoting=csv.QUOTE_NONE), 2):
+            if not all(row.get(column) for column in ("path", "client_id")) or row.get("sentence") is None:
+                raise InputError(
+                    f"{root / part}.tsv:{number}: no path, client_id and sentence; extract the archive again"
+                )
             path = root / "clips" / row["path"]
             speaker = row["client_id"][:16]  # of 128 hexadecimal digits
             yield Recording("val" if part == "dev" else part, speaker, path.stem, path, row["sentence"])

@@ -24,7 +24,8 @@ class MergeConfig(ManifestConfig):
 def main(argv: Sequence[str] | None = None) -> None:
     config = cli.parse(argv, __doc__, MergeConfig, examples=EXAMPLES).make(MergeConfig)
     utterances = merge(config.manifests, config.skip_faulty)
-    write_manifest(config.output_path, prune(utterances, config.min_duration, config.max_duration))
+    kept = prune(utterances, config.min_duration, config.max_duration, config.skip_faulty)
+    write_manifest(config.output_path, kept)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,10 @@ def parse(line: str, part: str, listing: Path) -> Recording | None:
     fields = line.split(maxsplit=6)
     if line.startswith(";;") or len(fields) < 7 or fields[6].startswith("ignore_time_segment"):
         return None
-    start, end = float(fields[3]), float(fields[4])
+    try:
+        start, end = float(fields[3]), float(fields[4])
+    except ValueError:
+        raise InputError(f"{listing}: {line[:80]!r} has no times; extract the archive again") from None
     return Recording(
         split=part,
         speaker=listing.stem,

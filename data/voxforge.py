@@ -66,7 +66,7 @@ def recordings(folder: Path) -> Iterator[Recording]:
     """The utterances of one contribution: lines `.../NAME TEXT`."""
     for listing in sorted(folder.glob("*/etc/PROMPTS")):
         contribution = listing.parents[1]
-        for line in read_lines(listing, "VoxForge"):
+        for line in read_lines(listing, "VoxForge", ("utf-8-sig", "latin-1")):
             name, _, text = line.partition(" ")
             name = name.rpartition("/")[2]
             paths = [contribution / ending / f"{name}.{ending}" for ending in ("wav", "flac")]

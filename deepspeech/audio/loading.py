@@ -213,7 +213,7 @@ class _Decoder(soundfile.SoundFile):
             InputError: The last one cannot be decoded.
         """
         if not self.expected:
-            return sum(len(block) for block, _ in self.blocks(math.inf))
+            return self._decoded()
         if self.format == "FLAC":
             content = self.source.content
             try:
@@ -222,9 +222,11 @@ class _Decoder(soundfile.SoundFile):
                     complete = len(file.read(1)) == 1
             except soundfile.LibsndfileError:
                 complete = False
-            if not complete:
-                raise InputError("truncated audio: its end cannot be read; replace the file")
+            return self.expected if complete else self._decoded()
         return self.expected
+
+    def _decoded(self) -> int:
+        return sum(len(block) for block, _ in self.blocks(math.inf))
 
     def blocks(self, seconds: float) -> Iterator[tuple[np.ndarray, bool]]:
         """Mono waveforms (samples,), each with whether it is the last.

@@ -94,8 +94,12 @@ def sort(utterances: Iterable[Utterance]) -> list[Utterance]:
     return sorted(utterances, key=lambda each: math.inf if each.duration is None else each.duration)
 
 
-def prune(utterances: Sequence[Utterance], shortest: float, longest: float | None) -> list[Utterance]:
+def prune(
+    utterances: Sequence[Utterance], shortest: float, longest: float | None, skip_faulty: bool = False
+) -> list[Utterance]:
     """The utterances of `shortest` to `longest` seconds; durations that are unknown are read from the audio.
+
+    With `skip_faulty`, those whose audio cannot be read are left out, and their number is logged.
 
     Raises:
         InputError: Audio cannot be read, or nothing is left.
@@ -105,11 +109,14 @@ def prune(utterances: Sequence[Utterance], shortest: float, longest: float | Non
     longest = math.inf if longest is None else longest
 
     def timed(each: Utterance) -> tuple[Utterance, float]:
-        seconds = each.duration or loading.duration(each.audio_path)
+        try:
+            seconds = each.duration or loading.duration(each.audio_path)
+        except InputError as fault:
+            raise InputError(f"{each.place}: {fault}" if each.place else str(fault)) from None
         return replace(each, duration=seconds), seconds
 
     results, faults = map_checked(timed, utterances, "Reading durations")
-    report_faults("", faults)
+    report_faults("durations", faults, skip_faulty)
     kept = [each for each, seconds in results if shortest <= seconds <= longest]
     if not kept:
         raise InputError(f"no utterance lasts from {shortest:g} to {longest:g} s; choose a wider range")

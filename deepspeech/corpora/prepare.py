@@ -34,6 +34,7 @@ from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
 CONNECTIONS = 4  # downloads at the same time
 RAW = {"samplerate": 16000, "channels": 1, "format": "RAW", "subtype": "PCM_16", "endian": "BIG"}
 APOSTROPHES = dict.fromkeys(map(ord, "’‘`´ʼ"), "'")
+TOLERANCE = 0.1  # seconds by which a segment may exceed its recording
 SPOKEN = "%&@#§"  # symbols that Unicode counts as punctuation
 
 
@@ -195,16 +196,23 @@ def write_manifests(config: CorpusConfig, corpus: str, splits: dict[str, list[Ut
         write_manifest(os.path.join(config.manifest_dir, f"{corpus}_{split}_manifest.csv"), utterances)
 
 
-def read_lines(path: Path, corpus: str) -> list[str]:
-    """The non-empty lines of a text file of a corpus.
+def read_lines(path: Path, corpus: str, encodings: Sequence[str] = ("utf-8-sig",)) -> list[str]:
+    """The non-empty lines of a text file of a corpus, in the first of the encodings that fits.
+
+    Only line feeds end a line: sentences may have other separators of Unicode.
 
     Raises:
         InputError: There is no such file: the archive has another layout.
     """
-    try:
-        return [line for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError):
-        raise InputError(f"{path}: cannot be read; is the archive that of {corpus}?") from None
+    for encoding in encodings:
+        try:
+            text = path.read_bytes().decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        except OSError:
+            break
+        return [line.removesuffix("\r") for line in text.split("\n") if line.strip()]
+    raise InputError(f"{path}: cannot be read; is the archive that of {corpus}?")
 
 
 def normalise(text: str, labels: Labels) -> str | None:
@@ -213,17 +221,25 @@ def normalise(text: str, labels: Labels) -> str | None:
     Unicode NFC, the case of the labels, one kind of apostrophe, a space for punctuation that is not in the
     labels. Letters, digits and symbols such as `%` are spoken: text with those that are missing is refused.
     """
-    text = unicodedata.normalize("NFC", text.translate(APOSTROPHES))
-    if not any(label.islower() for label in labels):
-        text = text.upper()
-    elif not any(label.isupper() for label in labels):
-        text = text.lower()
+    text = _cased(unicodedata.normalize("NFC", text.translate(APOSTROPHES)), labels)
     kept = {*labels, *SPOKEN} - {labels[labels.blank]}
     text = "".join(each if each in kept or unicodedata.category(each)[0] != "P" else " " for each in text)
     try:
         return labels.decode(labels.encode(text))
     except UnknownCharacters:
         return None
+
+
+def _cased(text: str, labels: Labels) -> str:
+    """Text in the case of the labels, with a dotless i where they have one, and ß only where they have it."""
+    cases = [label for label in labels if len(label.swapcase()) == 1]
+    turkic = "ı" in labels or "İ" in labels
+    if not any(label.islower() for label in cases):
+        text = text.replace("i", "İ") if turkic else text
+        return "ß".join(part.upper() for part in text.split("ß")) if "ß" in labels else text.upper()
+    if not any(label.isupper() for label in cases):
+        return (text.replace("I", "ı").replace("İ", "i") if turkic else text).lower()
+    return text
 
 
 def _place(config: CorpusConfig, kind: str, recording: Recording, suffix: str) -> Path:
@@ -238,17 +254,21 @@ def _samples(recording: Recording, sample_rate: int) -> np.ndarray:
     Raises:
         InputError: The file cannot be read.
     """
+    path, start, end = recording.audio_path, recording.start or 0.0, recording.end
+    if not recording.raw and recording.start is None:
+        waveform = loading.load_audio(path, sample_rate)
+        whole: np.ndarray = np.clip(np.rint(waveform * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
+        return whole
     try:
-        with soundfile.SoundFile(recording.audio_path, **(RAW if recording.raw else {})) as file:
-            rate = file.samplerate
-            first = round((recording.start or 0) * rate)
-            count = -1 if recording.end is None else round(recording.end * rate) - first
+        with soundfile.SoundFile(path, **(RAW if recording.raw else {})) as file:
+            rate, length = file.samplerate, file.frames / file.samplerate
+            if not 0 <= start < (length if end is None else end) <= length + TOLERANCE:
+                raise InputError(f"{path}: no audio from {start} to {end} s, it has {length:.2f} s")
+            first = round(start * rate)
             file.seek(first)
-            samples = file.read(count, dtype="int16", always_2d=True)
+            samples = file.read(-1 if end is None else round(end * rate) - first, "int16", always_2d=True)
     except (OSError, RuntimeError) as error:
-        raise InputError(f"{recording.audio_path}: cannot be read: {error}") from None
-    if len(samples) == 0:
-        raise InputError(f"{recording.audio_path}: no audio from {recording.start} to {recording.end} s")
+        raise InputError(f"{path}: cannot be read: {error}") from None
     mono: np.ndarray = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1).astype("int16")
     return loading.resample(mono, rate, sample_rate)
 

@@ -64,7 +64,7 @@ def _read_text(path: str | Path) -> str:
 
 
 def _parse(row: Sequence[str], folder: str, place: str) -> Utterance:
-    if len(row) not in (2, 3) or not row[0].strip() or not row[1].strip():
+    if len(row) not in (2, 3) or not row[0].strip() or not row[1].strip() or "\0" in "".join(row):
         raise InputError(f"{place}: expected audio,transcript[,seconds], got {','.join(row)!r}")
     seconds = None
     if len(row) == 3 and row[2].strip():

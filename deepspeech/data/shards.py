@@ -20,7 +20,7 @@ import json
 import os
 import re
 import tarfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,18 +97,20 @@ def read_shards(pattern: str | Path) -> tuple[list[Utterance], list[str]]:
 def _read_shard(path: str) -> tuple[list[Utterance], list[str]]:
     try:
         with open(index_path(path), encoding="utf-8", newline="") as file:
+            if os.fstat(file.fileno()).st_mtime_ns < os.stat(path).st_mtime_ns:
+                raise ValueError("older than the shard")
             rows = csv.reader(file)
             if next(rows, None) == _header(path):
                 return [_member(path, *row) for row in rows], []
     except (OSError, ValueError, TypeError, csv.Error):
-        pass  # made elsewhere, or truncated: index the shard again
+        pass  # made elsewhere, changed since, or truncated: index the shard again
     return index_shard(path)
 
 
 def _member(shard: str, name: str, offset: str, size: str, seconds: str, text: str) -> Utterance:
     return Member(
         audio_path=f"{shard}/{name}",
-        transcript_path=f"{shard}/{name.partition('.')[0]}.txt",
+        transcript_path=f"{shard}/{os.path.splitext(name)[0]}.txt",
         duration=float(seconds),
         place=f"{shard}:{name}",
         shard=shard,
@@ -140,7 +142,7 @@ def index_shard(path: str) -> tuple[list[Utterance], list[str]]:
     try:
         with tarfile.open(path, "r:") as tar:
             files = (info for info in tar if info.isfile())
-            for key, group in itertools.groupby(files, lambda info: _key(info.name)):
+            for key, group in _grouped(files):
                 try:
                     rows.append(_index_row(key, group, tar))
                 except InputError as fault:
@@ -155,8 +157,23 @@ def index_shard(path: str) -> tuple[list[Utterance], list[str]]:
     return [_member(path, *row) for row in rows], faults
 
 
+def _grouped(files: Iterable[tarfile.TarInfo]) -> Iterator[tuple[str, list[tarfile.TarInfo]]]:
+    """The files of each utterance: of equal names up to the first dot, or the last if that is ambiguous."""
+
+    def stem(info: tarfile.TarInfo) -> str:
+        return os.path.splitext(info.name)[0]
+
+    for key, found in itertools.groupby(files, lambda info: _key(info.name)):
+        group = list(found)
+        suffixes = {os.path.splitext(info.name)[1].lower() for info in group}
+        if len(suffixes) == len(group):
+            yield key, group
+        else:
+            yield from ((name, list(each)) for name, each in itertools.groupby(group, stem))
+
+
 def _key(name: str) -> str:
-    """The part that the files of one utterance share: up to the first dot of the file's name."""
+    """A file's name up to its first dot."""
     folder, _, file = name.rpartition("/")
     return f"{folder}/{file.partition('.')[0]}"
 
@@ -217,9 +234,15 @@ def write_shards(
 def _sample(number: int, utterance: Utterance) -> dict[str, str | bytes]:
     """An utterance in the form that webdataset writes."""
     path = Path(utterance.audio_path)
-    seconds = utterance.duration or loading.duration(path)
+    if path.suffix.lower() not in loading.AUDIO_SUFFIXES:
+        raise InputError(
+            f"{utterance.place}: {path}: not named as audio ({', '.join(loading.AUDIO_SUFFIXES)}); rename it"
+        )
     try:
+        seconds = loading.duration(path)
         content = path.read_bytes()
+    except InputError as error:
+        raise InputError(f"{utterance.place}: {error}") from None
     except OSError as error:
         raise InputError(f"{utterance.place}: {path}: cannot read audio: {error.strerror}") from None
     return {

@@ -159,3 +159,12 @@ def test_scripts_build_merge_and_split(tmp_path):
     assert len({os.path.dirname(each.audio_path) for each in val}) == 1
     with pytest.raises(InputError, match="as many --fractions as --output-paths"):
         split_manifest.main([str(everything), "--output-paths", "one.csv"])
+
+
+def test_unreadable_audio_is_left_out_of_a_selection_on_request(tmp_path):
+    write(tmp_path, "a.wav", 2.0)
+    (tmp_path / "b.wav").write_bytes(b"no audio")
+    rows = [Utterance(str(tmp_path / name), "t.txt", place=f"m.csv:{name}") for name in ("a.wav", "b.wav")]
+    with pytest.raises(InputError, match=r"m\.csv:b\.wav: .*not an audio file"):
+        prune(rows, 1, None)
+    assert [each.audio_path for each in prune(rows, 1, None, skip_faulty=True)] == [str(tmp_path / "a.wav")]

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from data import an4, common_voice, librispeech, ted, voxforge
-from deepspeech.corpora.prepare import normalise
+from deepspeech.corpora.prepare import CorpusConfig, Recording, normalise, prepare, read_lines
 from deepspeech.data.manifest import read_manifest, read_transcript
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
@@ -263,3 +263,40 @@ def test_texts_are_spelled_with_the_labels_or_refused(text, expected):
 
 def test_texts_take_the_case_of_the_labels():
     assert normalise("Äpfel, 2", Labels(["_", *"äpfel2 "])) == "äpfel 2"
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x0c", "\x0b", "\x1c"])
+def test_only_line_feeds_end_a_line(tmp_path, separator):
+    path = tmp_path / "a.txt"
+    path.write_bytes(f"one{separator}line\r\ntwo\n\n".encode())
+    assert read_lines(path, "a corpus") == [f"one{separator}line", "two"]
+
+
+def test_the_case_of_languages():
+    turkish = Labels([*"_abcçdefgğhıijklmnoöprsştuüvyz "])
+    assert normalise("ISPARTA İzmir", turkish) == "ısparta izmir"
+    assert normalise("ısparta izmir", Labels([*"_ABCÇDEFGĞHIİJKLMNOÖPRSŞTUÜVYZ "])) == "ISPARTA İZMİR"
+    assert normalise("Straße", Labels([*"_ABCDEFGHIJKLMNOPQRSTUVWXYZß "])) == "STRAßE"
+    assert normalise("Straße", Labels([*"_ABCDEFGHIJKLMNOPQRSTUVWXYZ "])) == "STRASSE"
+
+
+@pytest.mark.parametrize(("start", "end"), [(0.5, 1.5), (1.2, 1.4), (0.8, 0.2), (-1.0, 0.5)])
+def test_segments_outside_their_recording_are_left_out(tmp_path, start, end):
+    soundfile.write(tmp_path / "a.wav", tone(1.0, 0), RATE)
+    segment = Recording("train", "s", "n", tmp_path / "a.wav", "TEXT", start, end)
+    whole = Recording("train", "s", "m", tmp_path / "a.wav", "TEXT", 0.0, 1.0)
+    config = CorpusConfig(target_dir=str(tmp_path / "target"), labels_path=LABELS)
+    assert len(prepare(config, [segment, whole])["train"]) == 1
+
+
+@pytest.mark.parametrize("table", ["path\tsentence\na.mp3\tHELLO\n", "client_id\tpath\tsentence\nx\ty\n"])
+def test_a_cut_or_foreign_table_is_one_line(tmp_path, table):
+    (tmp_path / "train.tsv").write_text(table)
+    with pytest.raises(InputError, match=r"train\.tsv:2: no path, client_id and sentence"):
+        list(common_voice.recordings(tmp_path))
+
+
+def test_a_contribution_in_latin_1_is_read(tmp_path):
+    (tmp_path / "x" / "etc").mkdir(parents=True)
+    (tmp_path / "x" / "etc" / "PROMPTS").write_bytes("a/mfc/b001 CAFÉ\n".encode("latin-1"))
+    assert [each.text for each in voxforge.recordings(tmp_path)] == ["CAFÉ"]

@@ -1,6 +1,9 @@
 """Corpora in tar shards: the same corpus as loose files."""
 
+import io
 import json
+import os
+import re
 import shutil
 import sys
 import tarfile
@@ -13,6 +16,7 @@ import torch
 import webdataset
 
 from data import make_shards
+from deepspeech.audio.loading import load_audio
 from deepspeech.commands import test as test_script
 from deepspeech.commands import train
 from deepspeech.corpora.manifest_tools import build
@@ -198,3 +202,55 @@ def test_members_keep_the_bytes_of_the_files(corpus):
         sounds = [member for member in tar if member.name.endswith((".wav", ".flac"))]
         first = tar.extractfile(sounds[0]).read()
     assert first == (corpus / "naïve name.0.wav").read_bytes()
+
+
+def test_names_with_dots_are_utterances_of_their_own(corpus, tmp_path):
+    sound = (corpus / "naïve name.0.wav").read_bytes()
+    with tarfile.open(tmp_path / "s.tar", "w") as tar:
+        for number in range(5):
+            for name, content in (
+                (f"p.00{number}.wav", sound),
+                (f"p.00{number}.txt", WORDS[number].encode()),
+            ):
+                info = tarfile.TarInfo(name)
+                info.size = len(content)
+                tar.addfile(info, io.BytesIO(content))
+    loaded = load_corpus(tmp_path / "s.tar", LABELS)
+    assert [LABELS.decode(target) for target in loaded.targets] == list(WORDS[:5])
+
+
+def test_a_corrected_transcript_replaces_the_index(tmp_path):
+    shard = tmp_path / "s.tar"
+    for text in ("YES", "TEN"):
+        with webdataset.TarWriter(str(shard)) as writer:
+            writer.write({"__key__": "0", "wav": b"", "txt": text, "json": {"seconds": 1.0}})
+        loaded = load_corpus(shard, LABELS)
+        assert LABELS.decode(loaded.targets[0]) == text
+        os.utime(index_path(str(shard)), ns=(1, 1))  # it was indexed long ago
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3"])
+def test_truncated_audio_is_refused_as_in_loose_files(tmp_path, name):
+    soundfile.write(tmp_path / name, np.random.default_rng(0).normal(0, 0.1, RATE), RATE)
+    content = (tmp_path / name).read_bytes()[:-400]
+    with webdataset.TarWriter(str(tmp_path / "s.tar")) as writer:
+        writer.write({"__key__": "0", name[2:]: content, "txt": "YES", "json": {"seconds": 1.0}})
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError) as loose:
+        load_audio(tmp_path / name, RATE)
+    with pytest.raises(InputError) as packed:
+        load_corpus(tmp_path / "s.tar", LABELS).load_audio(0, RATE)
+    fault = re.compile(r"(truncated|damaged) audio.*")
+    assert fault.search(str(packed.value))[0] == fault.search(str(loose.value))[0]
+    (tmp_path / "a.txt").write_text("YES")
+    (tmp_path / "m.csv").write_text(f"{name},a.txt,1.0\n")
+    with pytest.raises(InputError, match=r"m\.csv:1: .*"):
+        make_shards.main([str(tmp_path / "m.csv"), "--output-dir", str(tmp_path / "out")])
+
+
+def test_audio_that_training_would_not_find_is_not_packed(tmp_path):
+    soundfile.write(tmp_path / "a.voc", np.zeros(100), RATE)
+    (tmp_path / "a.txt").write_text("YES")
+    (tmp_path / "m.csv").write_text("a.voc,a.txt,1.0\n")
+    with pytest.raises(InputError, match="not named as audio"):
+        make_shards.main([str(tmp_path / "m.csv"), "--output-dir", str(tmp_path / "out")])

@@ -29,6 +29,7 @@ def test_every_chapter_draws_and_asserts():
 
 @pytest.mark.exhaustive
 def test_the_notebook_runs_from_a_clean_state(monkeypatch, tmp_path):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that spin starve the tests that run beside it
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("DEEPSPEECH_FIGURES", str(tmp_path))
     notebook = jupytext.read(NOTEBOOK)

@@ -14,6 +14,7 @@ from deepspeech.errors import InputError
 
 Content: TypeAlias = bytes | mmap.mmap
 
+KINDS = "wav, flac, ogg, mp3, aiff, au, caf, w64, sph"
 STREAMED = 0x7FFFF000  # sizes of 32 bits from here on mean "unknown": the writer could not seek back
 BEGINNING_OF_STREAM = 2  # flag of an Ogg page
 REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))  # bytes with their bits reversed
@@ -134,6 +135,11 @@ def _ogg_checksum(page: bytes) -> int:
 
 
 def au(data: Content, order: str) -> Part:
+    """AU in either byte order: the header says where the samples start, and how many bytes they have.
+
+    Raises:
+        InputError: The file has more or fewer bytes.
+    """
     start, declared = struct.unpack(order + "II", data[4:12].ljust(8, b"\0"))
     unknown = declared == 0 or declared >= STREAMED
     if not unknown and start + declared > len(data):
@@ -147,7 +153,7 @@ def sphere(data: Content) -> Part:
     """NIST SPHERE: a text with the number of samples.
 
     Raises:
-        InputError: It is damaged, or the file has more or less bytes.
+        InputError: It is damaged, or the file has more or fewer bytes.
     """
     fields = {words[0]: words[2] for line in data[:1024].split(b"\n") if len(words := line.split()) == 3}
     try:
@@ -183,6 +189,7 @@ W64_DATA = b"data\xf3\xac\xd3\x11\x8c\xd1\x00\xc0O\x8e\xdb\x8a"
 
 
 def layout(head: bytes) -> Layout | None:
+    """The layout of a container, by the first 40 bytes of its file; None where it is not one of chunks."""
     kind, form = head[:4], head[8:12]
     if kind in (b"RIFF", b"RF64") and form == b"WAVE":
         return Layout(12, b"data", "<I")

@@ -16,21 +16,20 @@ import soundfile
 import soxr
 
 from deepspeech.audio import containers, mpeg
-from deepspeech.audio.containers import Content, Part, View
+from deepspeech.audio.containers import KINDS, Content, Part, View
 from deepspeech.errors import InputError
 
 AUDIO_SUFFIXES = (
-    *(".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".snd", ".sph"),
-    *(".w64", ".wav"),
-)
+    ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".snd", ".sph", ".w64",
+    ".wav",
+)  # fmt: skip
 STEP = 1 << 18  # samples that are decoded at a time where their number is not known
 UNKNOWN = 1 << 62  # libsndfile's number of samples from here on means that it does not know
-WIDTHS = {"ALAW": 1, "ULAW": 1, "PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4} | {
-    "FLOAT": 4,
+WIDTHS = {  # bytes of a sample
+    "ALAW": 1, "ULAW": 1, "PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4,
     "DOUBLE": 8,
-}  # bytes of a sample
+}  # fmt: skip
 STDERR = 2
-KINDS = "wav, flac, ogg, mp3, aiff, au, caf, w64, sph"
 LOCK = threading.Lock()  # of standard error
 
 
@@ -105,6 +104,16 @@ def duration(path: str | Path, data: bytes | None = None) -> float:
         for file in streams:
             seconds += file.count() / file.samplerate
     return seconds
+
+
+def sample_rate(path: str | Path) -> int:
+    """Sample rate of an audio file, Hz; of its first stream, where it has several.
+
+    Raises:
+        InputError: As in `duration`.
+    """
+    with _opened(path, None) as streams:
+        return int(next(streams).samplerate)
 
 
 def find_parts(data: Content) -> list[Part]:

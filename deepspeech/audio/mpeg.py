@@ -7,7 +7,7 @@ import struct
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from deepspeech.audio.containers import Content, Part, refuse_rest, truncated
+from deepspeech.audio.containers import KINDS, Content, Part, refuse_rest, truncated
 from deepspeech.errors import InputError
 
 INFO = (b"Xing", b"Info")  # the tag of the frame before an mp3 stream that counts its frames
@@ -76,7 +76,7 @@ def _first_frame(data: Content, start: int) -> int:
                 stop, count = skip_tag(data, stop + frame.length), count + 1
             if count == 3 or (count and stop >= len(data)):
                 return place
-    raise InputError("not an audio file that can be read (wav, flac, ogg, mp3, aiff, au, caf, w64, sph)")
+    raise InputError(f"not an audio file that can be read ({KINDS})")
 
 
 def _counted(stream: _Stream) -> Part:

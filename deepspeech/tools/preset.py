@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import math
-import os
 import statistics
-from collections import Counter
 from dataclasses import dataclass, fields
 from typing import Any
 
-import soundfile
-
 from deepspeech import log
 from deepspeech.audio.config import FeatureConfig
-from deepspeech.audio.loading import duration
+from deepspeech.audio.loading import duration, sample_rate
 from deepspeech.data.manifest import Utterance, read_manifest
 from deepspeech.data.parallel import map_checked
 from deepspeech.data.shards import is_pattern
@@ -31,6 +27,7 @@ FIXED: dict[str, Any] = {
     "scale": "mel", "window_size": 0.025, "window_stride": 0.02,
     "rnn_type": "gru", "hidden_size": 256, "hidden_layers": 3, "dropout": 0.2,
     "adam": True, "learning_rate": 1.5e-3, "schedule": "cosine", "warmup_epochs": 0.5,
+    "flat_start": 1.0, "plain_epochs": 5,
     "speed_perturb": True, "speed_volume_perturb": True, "spec_augment": "adaptive",
 }  # fmt: skip
 
@@ -48,7 +45,7 @@ class PresetConfig(Options):
 
 
 def small(manifest: str) -> dict[str, Any]:
-    """Values of options for a small corpus, by their names, and a message that says which.
+    """Values of options for a small corpus, by their names; logs them.
 
     Args:
         manifest: The training data.
@@ -59,24 +56,19 @@ def small(manifest: str) -> dict[str, Any]:
     if is_pattern(manifest):
         raise InputError(f"--preset small: {manifest} are shards; give a manifest of loose files")
     rows, faults = read_manifest(manifest)
-    checked, unreadable = map_checked(_measure, rows, f"Measuring {manifest}")
-    if not checked:
+    checked, unreadable = map_checked(_seconds, rows, f"Measuring {manifest}")
+    rates, _ = map_checked(lambda row: sample_rate(row.audio_path), rows[:SAMPLED], "Reading sample rates")
+    if not (checked and rates):
         faults += [*unreadable, f"{manifest}: no utterances; give rows audio,transcript"]
         raise InputError(faults[0])
-    seconds, rates = math.fsum(each for each, _ in checked), Counter(rate for _, rate in checked[:SAMPLED])
+    seconds = math.fsum(checked)
     if seconds > LITTLE:
         hours = f"{seconds / 3600:.1f} hours"
         log.warning(f"--preset small: made for up to two hours of speech; {manifest} has {hours}")
     epochs = min(max(round(WORK / seconds), EPOCHS[0]), EPOCHS[1])
     batch = 8 if len(checked) > 400 else 4  # enough steps in an epoch
-    rate = RATES[statistics.mode(rates.elements()) >= RATES[1]]
-    chosen = FIXED | {
-        "sample_rate": rate,
-        "batch_size": batch,
-        "epochs": epochs,
-        "flat_start": 1.0,
-        "plain_epochs": 5,
-    }
+    rate = RATES[statistics.mode(rates) >= RATES[1]]
+    chosen = FIXED | {"sample_rate": rate, "batch_size": batch, "epochs": epochs}
     log.info(
         f"--preset small: {len(checked)} utterances, {seconds / 60:.0f} minutes, {rate} Hz: "
         + ", ".join(f"{name.replace('_', '-')} {value}" for name, value in chosen.items())
@@ -98,9 +90,5 @@ def apply(preset: str | None, values: dict[str, Any], manifest: str) -> dict[str
     return chosen | values
 
 
-def _measure(row: Utterance) -> tuple[float, int]:
-    """Seconds and sample rate of an utterance."""
-    seconds = row.duration if row.duration is not None else duration(row.audio_path)
-    if not os.path.isfile(row.audio_path):
-        raise InputError(f"{row.audio_path}: no such audio file; correct the path")
-    return seconds, soundfile.info(row.audio_path).samplerate
+def _seconds(row: Utterance) -> float:
+    return duration(row.audio_path) if row.duration is None else row.duration

@@ -17,10 +17,10 @@ from deepspeech.errors import InputError
 
 BLOCK = 0.1  # seconds of audio that are read at a time
 PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE  # format tags of WAV
-FORMATS = {
-    **{b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "mp3", b"RIFX": "RIFX", b".snd": "AU", b"FORM": "AIFF"},
-    **{b"caff": "CAF", b"RF64": "RF64", b"riff": "W64", b"NIST_1A": "SPHERE"},
-}
+FORMATS = {  # by the first bytes
+    b"fLaC": "FLAC", b"OggS": "Ogg", b"ID3": "mp3", b"RIFX": "RIFX", b".snd": "AU", b"FORM": "AIFF",
+    b"caff": "CAF", b"RF64": "RF64", b"riff": "W64", b"NIST_1A": "SPHERE",
+}  # fmt: skip
 TYPES = {(PCM, 16): "<i2", (PCM, 32): "<i4", (FLOAT, 32): "<f4"}
 
 

@@ -12,7 +12,7 @@ COMMANDS = {
     "train": "train a model from manifest CSVs",
     "test": "measure the word and character error rate of a model",
     "transcribe": "transcribe audio files, folders or a live stream",
-    "tune-lm": "find the weights of a language model on saved log-probabilities",
+    "tune-lm": "find the weights of a language model on validation data",
     "build-lm": "build an n-gram language model from text",
     "verify": "check every file of a manifest",
     "export": "write a model for another runtime, as ONNX",

@@ -48,13 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = cli.parse(argv, __doc__, LanguageModelConfig, examples=EXAMPLES).make(LanguageModelConfig)
     paths, out = config.texts, config.out
     labels = Labels.load(config.labels_path)
-    texts = tqdm(read_texts(paths), "Reading", unit="sentence", leave=False)
-    sentences = [sentence for sentence in normalised(texts, labels, config.upper) if sentence]
-    if not sentences:
-        raise InputError(
-            f"{', '.join(paths)}: no sentence that can be written with the labels; "
-            "give text in the labels' letter case (or pass --upper)"
-        )
+    sentences = read_sentences(paths, labels, config.upper)
     if config.unit == "character":
         sentences = [" ".join(sentence.replace(" ", SPACE)) for sentence in sentences]
     arpa = estimate(sentences, config.order)
@@ -62,6 +56,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     tokens = {token for sentence in sentences for token in sentence.split()}
     print(f"{out}: {config.order}-grams of {len(tokens)} {config.unit}s from {len(sentences)} sentences")
     return 0
+
+
+def read_sentences(paths: Sequence[str], labels: Labels, upper: bool = False) -> list[str]:
+    """The sentences of text files and manifests as the network writes them.
+
+    Raises:
+        InputError: A file cannot be read, or no sentence is left.
+    """
+    texts = tqdm(read_texts(paths), "Reading", unit="sentence", leave=False)
+    sentences = [sentence for sentence in normalised(texts, labels, upper) if sentence]
+    if not sentences:
+        raise InputError(
+            f"{', '.join(paths)}: no sentence that can be written with the labels; "
+            "give text in the labels' letter case (or pass --upper)"
+        )
+    return sentences
 
 
 def read_texts(paths: Iterable[str]) -> Iterator[str]:

@@ -27,7 +27,7 @@ from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.beam_search.language_model import LanguageModel
 from deepspeech.checkpoint.format import load_model
-from deepspeech.commands.build_lm import estimate, normalised, read_texts
+from deepspeech.commands.build_lm import estimate, read_sentences
 from deepspeech.commands.train import make_loader
 from deepspeech.data.loader import DataConfig
 from deepspeech.decoding.greedy import GreedyDecoder
@@ -113,18 +113,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags += " --lm-unit character" if decoder.lm_unit == "character" else ""
     print(flags + (" --lm-open" if decoder.lm_open else ""))
     if tuning.model_path:
-        path, lm = tuned_path(tuning.model_path), os.path.abspath(str(decoder.lm_path))
-        found = {
-            "lm_path": os.path.relpath(lm, os.path.abspath(path.parent)),
-            "beam_width": decoder.beam_width,
-        }
-        found |= {name: getattr(decoder, name) for name in ("lm_unit", "lm_open", "lm_unknown")}
-        found |= {name: round(value, 3) for name, value in best.params.items()}
-        write_atomic(path, json.dumps(found, indent=1).encode())
-        log.info(f"{path}: written; test.py and transcribe.py --decoder beam use it")
+        save_options(tuning.model_path, replace(decoder, **best.params))
     if tuning.plot:
         draw(study, best, tuning.plot)
     return 0
+
+
+def save_options(model_path: str, decoder: DecoderConfig) -> None:
+    """Write the options of the beam search beside the model, where `inference.factory.tuned` finds them.
+
+    Raises:
+        InputError: The file cannot be written.
+    """
+    path = tuned_path(model_path)
+    names = ("beam_width", "lm_unit", "lm_open", "lm_unknown")
+    found: dict[str, Any] = {"lm_path": os.path.relpath(str(decoder.lm_path), path.parent)}
+    found |= {name: getattr(decoder, name) for name in names}
+    found |= {"alpha": round(decoder.alpha, 3), "beta": round(decoder.beta, 3)}
+    write_atomic(path, json.dumps(found, indent=1).encode())
+    log.info(f"{path}: written; test.py and transcribe.py --decoder beam use it")
 
 
 def run_network(tuning: TuningConfig) -> SavedOutput:
@@ -145,9 +152,9 @@ def build_trigrams(tuning: TuningConfig, labels: Labels) -> str:
     """Build a 3-gram of the training transcripts beside the model; returns its path.
 
     Raises:
-        InputError: The manifest cannot be read, or the file not be written.
+        InputError: The manifest cannot be read, or the file cannot be written.
     """
-    sentences = [each for each in normalised(read_texts([str(tuning.train_manifest)]), labels, False) if each]
+    sentences = read_sentences([str(tuning.train_manifest)], labels)
     path = Path(str(tuning.model_path)).with_suffix(".arpa")
     write_atomic(path, estimate(sentences, 3))
     log.info(f"{path}: 3-grams of {len(sentences)} sentences of {tuning.train_manifest}")

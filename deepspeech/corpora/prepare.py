@@ -254,7 +254,7 @@ def _samples(recording: Recording, sample_rate: int) -> np.ndarray:
     Raises:
         InputError: The file cannot be read.
     """
-    path, start, end = recording.audio_path, recording.start or 0.0, recording.end
+    path, start = recording.audio_path, recording.start or 0.0
     if not recording.raw and recording.start is None:
         waveform = loading.load_audio(path, sample_rate)
         whole: np.ndarray = np.clip(np.rint(waveform * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
@@ -262,11 +262,12 @@ def _samples(recording: Recording, sample_rate: int) -> np.ndarray:
     try:
         with soundfile.SoundFile(path, **(RAW if recording.raw else {})) as file:
             rate, length = file.samplerate, file.frames / file.samplerate
-            if not 0 <= start < (length if end is None else end) <= length + TOLERANCE:
+            end = length if recording.end is None else recording.end
+            if not 0 <= start < end <= length + TOLERANCE:
                 raise InputError(f"{path}: no audio from {start} to {end} s, it has {length:.2f} s")
             first = round(start * rate)
             file.seek(first)
-            samples = file.read(-1 if end is None else round(end * rate) - first, "int16", always_2d=True)
+            samples = file.read(round(end * rate) - first, dtype="int16", always_2d=True)
     except (OSError, RuntimeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
     mono: np.ndarray = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1).astype("int16")

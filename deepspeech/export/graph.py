@@ -83,15 +83,11 @@ class NetworkGraph(SpectrogramGraph):
             scale, shift = affine(norm)
             weight = array(convolve.weight) * scale[:, None, None, None]
             bias = array(convolve.bias) * scale + shift
-
-            tables = single(weight), single(bias)
-            layer = partial(self.convolve, tables, list(convolve.stride), convolve.padding[0])
-
+            tables, rows = (single(weight), single(bias)), convolve.padding[0]
+            layer = partial(self.convolve, tables, list(convolve.stride), rows)
             middle = [convolve.in_channels, bins]
             hidden, lengths = self.slide(layer, hidden, lengths, window, f"conv{index}", middle)
-            bins = Window(
-                convolve.kernel_size[0], convolve.stride[0], rows := convolve.padding[0], rows
-            ).count(bins)
+            bins = Window(convolve.kernel_size[0], convolve.stride[0], rows, rows).count(bins)
             valid = self.valid(lengths, self.size(hidden, 3))
             hidden = self.op("Clip", hidden, np.float32(0), np.float32(20))
             hidden = self.op("Mul", hidden, self.op("Unsqueeze", valid, [1, 2]))

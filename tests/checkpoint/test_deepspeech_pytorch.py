@@ -58,7 +58,7 @@ def save(path, content, **options):
     return path
 
 
-def same(first, second):
+def assert_same(first, second):
     assert first.config == second.config
     weights = first.state_dict(), second.state_dict()
     assert weights[0].keys() == weights[1].keys()
@@ -183,7 +183,7 @@ def test_export_to_2x_and_back_is_bit_identical(tmp_path, labels, rnn_type, bidi
     content = torch.load(tmp_path / "v2.pth", weights_only=True)
     assert set(content) == set(v2(ours)) | {"amp", "best_wer", "iteration", "optim_dict"}
     assert content["rnn_type"] == rnn_type
-    same(load_model(tmp_path / "v2.pth"), ours)
+    assert_same(load_model(tmp_path / "v2.pth"), ours)
     main([str(tmp_path / "v2.pth"), str(tmp_path / "again.pth"), "--to", "v2"])
     assert (tmp_path / "v2.pth").read_bytes() == (tmp_path / "again.pth").read_bytes()
 
@@ -205,7 +205,7 @@ def test_caveats_of_an_exported_model_are_reported(tmp_path, labels, capsys):
     assert "periodic" not in notes
     assert "its blank is not the first label" in notes
     assert "its lookahead context is 7" in notes
-    same(load_model(tmp_path / "v2.pth"), ours)
+    assert_same(load_model(tmp_path / "v2.pth"), ours)
 
 
 def older(content):
@@ -236,7 +236,7 @@ def test_older_formats_are_the_same_model(tmp_path, labels, options, zipped):
     model.load_state_dict({name: value.half().float() for name, value in model.state_dict().items()})
     for name, content in older(v2(model)).items():
         path = save(tmp_path / f"{name}.pth", content, _use_new_zipfile_serialization=zipped)
-        same(load_model(path), model)
+        assert_same(load_model(path), model)
 
 
 def test_noise_settings_are_dropped_with_a_message(tmp_path, model, capsys):

@@ -73,12 +73,17 @@ OTHER_FEATURES = {
     "8 kHz, odd window": FeatureConfig(sample_rate=8000, window_size=0.025125, window="hann"),
     "stride beyond the window": FeatureConfig(window_size=0.01, window_stride=0.015, normalize="running"),
     "symmetric window": FeatureConfig(periodic=False),
+    "mel bands": FeatureConfig(scale="mel", window_size=0.025, window_stride=0.02),
 }
 
 
 @pytest.mark.parametrize("features", OTHER_FEATURES.values(), ids=OTHER_FEATURES.keys())
 def test_other_features(labels, features):
-    make_model(tiny_model(labels, bidirectional=False, features=features))  # checks itself
+    model, waveform = tiny_model(labels, bidirectional=False, features=features), noise(12345)
+    session = start_session(make_model(model).SerializeToString(), 1)
+    found, _ = session.run(OUTPUTS, {"waveforms": waveform[None]})
+    (log_probs,) = expected(model, [waveform])
+    np.testing.assert_allclose(found[0], log_probs, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("context", [1, 20])

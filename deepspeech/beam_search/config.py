@@ -16,8 +16,8 @@ class DecoderConfig(Options):
     top_paths: int = option(1, "hypotheses that beam search returns", POSITIVE)
     lm_path: str | None = option(
         None,
-        "language model of beam search: ARPA file or KenLM binary (default: what tune-lm has left beside the "
-        "model); none for none",
+        "language model of beam search: ARPA file or KenLM binary (default: that which tune-lm has left "
+        "beside the model; the word none: no language model)",
         metavar="FILE",
     )
     lm_unit: str = option("word", "its tokens: word or character", one_of("word", "character"))

@@ -1,4 +1,4 @@
-"""Which of the models of a training run is kept as the best."""
+"""Which model of a run is kept as the best."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import jupytext
 import nbclient
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, THREADS
 
 NOTEBOOK = ROOT / "docs" / "how_it_works.py"
 
@@ -29,7 +29,7 @@ def test_every_chapter_draws_and_asserts():
 
 @pytest.mark.exhaustive
 def test_the_notebook_runs_from_a_clean_state(monkeypatch, tmp_path):
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # threads that spin starve the tests that run beside it
+    monkeypatch.setenv("OMP_NUM_THREADS", str(THREADS))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("DEEPSPEECH_FIGURES", str(tmp_path))
     notebook = jupytext.read(NOTEBOOK)

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlparse
 
 import pytest
 
-from tests.conftest import ROOT
+from tests.conftest import ROOT, script_environment
 
 pytestmark = pytest.mark.exhaustive
 
@@ -27,7 +27,7 @@ def test_the_site_builds_and_its_links_lead_somewhere(tmp_path):
         "--site-dir",
         tmp_path / "site",
     ]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
+    environment = script_environment() | {"PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     pages = sorted((tmp_path / "site").rglob("*.html"))

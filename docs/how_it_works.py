@@ -42,7 +42,7 @@ from deepspeech.audio.config import FeatureConfig
 ROOT = Path(deepspeech.__file__).parents[1]
 plt.style.use(ROOT / "deepspeech" / "figures.mplstyle")
 torch.manual_seed(0)
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+torch.set_num_threads(min(2, torch.get_num_threads()))  # OMP_NUM_THREADS may ask for fewer
 folder = Path(tempfile.mkdtemp(prefix="how_it_works_"))
 
 

@@ -21,8 +21,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from deepspeech import cli, log
-from deepspeech.atomic_file import check_writable, write_atomic
+from deepspeech import cli, figures, log
+from deepspeech.atomic_file import write_atomic
 from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.beam_search.language_model import LanguageModel
@@ -65,7 +65,7 @@ class TuningConfig(Options):
     study: str | None = option(
         None, "SQLite file that keeps the trials; an existing study is resumed", metavar="FILE"
     )
-    plot: str | None = option(None, "PNG of the WER over alpha and beta to write", metavar="FILE")
+    plot: str | None = option(None, "draw the WER over alpha and beta: .png, .svg or .pdf", metavar="FILE")
     seed: int = option(123456, "seed of the search", NOT_NEGATIVE)
 
     def __post_init__(self) -> None:
@@ -83,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tuning, decoder = arguments.make(TuningConfig), arguments.make(DecoderConfig)
     decoder = replace(decoder, decoder="beam", top_paths=1)
     if tuning.plot:
-        check_writable(os.path.dirname(tuning.plot) or ".", "--plot")
+        figures.check_path(tuning.plot, "--plot")
     if not decoder.lm_path and not tuning.train_manifest:
         raise InputError(
             "there are no weights to tune without a language model; pass --lm-path, or --train-manifest to "
@@ -186,28 +186,27 @@ def _done(study: Any) -> list[Any]:
 
 
 def draw(study: Any, best: Any, path: str) -> None:
-    """A heat map of the WER over alpha and beta, as a PNG.
+    """A heat map of the WER over alpha and beta.
 
     Raises:
         InputError: The file cannot be written.
     """
-    from matplotlib.figure import Figure
-
     done = _done(study)
     alphas, betas = ([trial.params[name] for trial in done] for name in ("alpha", "beta"))
     rates = [100 * trial.value for trial in done]
-    figure = Figure(figsize=(7, 5), layout="constrained")
-    axes = figure.subplots()
-    if len(done) > 3:
-        axes.tricontourf(alphas, betas, rates, levels=20, cmap="viridis_r", alpha=0.6)
-    points = axes.scatter(alphas, betas, c=rates, cmap="viridis_r", edgecolors="black", linewidths=0.5)
-    axes.plot(best.params["alpha"], best.params["beta"], "*", color="red", markersize=16)
-    axes.set(xlabel="alpha (language model)", ylabel="beta (words)", title=f"WER, best {min(rates):.2f} %")
-    figure.colorbar(points, label="WER, %")
-    try:
-        figure.savefig(path, dpi=120, format="png")
-    except OSError as error:
-        raise InputError(f"--plot {path}: cannot write: {error.strerror}; choose another place") from None
+    with figures.new_figure(7, 5) as figure:
+        axes = figure.subplots()
+        if len(done) > 3:
+            axes.tricontourf(alphas, betas, rates, levels=20, cmap="viridis_r", alpha=0.6)
+        points = axes.scatter(alphas, betas, c=rates, cmap="viridis_r", edgecolors="black", linewidths=0.5)
+        axes.plot(
+            best.params["alpha"], best.params["beta"], "*", color="C1", markersize=16,
+            label=f"best: {min(rates):.2f} %",
+        )  # fmt: skip
+        axes.set(xlabel="alpha (language model)", ylabel="beta (words)", title="WER")
+        axes.legend(loc="upper left", bbox_to_anchor=(0, -0.12))
+        figure.colorbar(points, label="WER, %")
+        figures.save(figure, path)
 
 
 def _study(tuning: TuningConfig) -> Any:

@@ -1,21 +1,25 @@
-"""The history of a training run: a table, a figure, TensorBoard events."""
+"""The history of a training run: a table, a figure, samples of what it reads, TensorBoard events."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deepspeech import figures
 from deepspeech.atomic_file import check_writable, write_atomic, write_csv
 from deepspeech.errors import InputError
 
 if TYPE_CHECKING:
     from torch.nn import Module
 
+    from deepspeech.data.dataset import SpectrogramDataset
+    from deepspeech.evaluation.evaluate import Result
+
 TABLE, FIGURE = "metrics.csv", "curves.png"
+SAMPLES = 3  # utterances that are shown
 
 
 @dataclass(frozen=True)
@@ -64,28 +68,38 @@ def write_history(folder: Path, title: str, rows: Sequence[EpochRow]) -> None:
 
 
 def _figure(title: str, rows: Sequence[EpochRow]) -> bytes:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    figure.suptitle(title)
+    epochs = [row.epoch for row in rows]
     losses = {"training": [row.train_loss for row in rows], "validation": [row.val_loss for row in rows]}
-    errors = {"WER": [100 * row.wer for row in rows], "CER": [100 * row.cer for row in rows]}
+    wer, cer = (
+        [100 * rate for rate in rates] for rates in zip(*((row.wer, row.cer) for row in rows), strict=True)
+    )
+    errors = {f"WER{_lowest(wer, epochs)}": wer, f"CER{_lowest(cer, epochs)}": cer}
     panels = {"CTC loss per utterance": losses, "validation errors, %": errors}
-    for axes, (label, curves) in zip(figure.subplots(1, 2), panels.items(), strict=True):
-        for name, values in curves.items():
-            axes.plot([row.epoch for row in rows], values, "o-", label=name)
-        axes.set(xlabel="epoch", ylabel=label, ylim=(0, None))
-        axes.legend()
-        axes.grid(alpha=0.3)
-        axes.xaxis.get_major_locator().set_params(integer=True)
-    best = min(rows, key=lambda row: (math.isnan(row.wer), row.wer))
-    axes.annotate(
-        f"{100 * best.wer:.1f} %", (best.epoch, 100 * best.wer), xytext=(0, 8),
-        textcoords="offset points", ha="center",
-    )  # fmt: skip
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=120)
-    return data.getvalue()
+    with figures.new_figure(9, 3.6) as figure:
+        figure.suptitle(title)
+        for axes, (label, curves) in zip(figure.subplots(1, 2), panels.items(), strict=True):
+            for name, values in curves.items():
+                axes.plot(epochs, values, "o-", markersize=4, label=name)
+            axes.set(xlabel="epoch", title=label, ylim=(0, None))
+            axes.legend(loc="upper right")
+            axes.xaxis.get_major_locator().set_params(integer=True)
+        return figures.png(figure)
+
+
+def _lowest(rates: Sequence[float], epochs: Sequence[int]) -> str:
+    """Words for the legend: the lowest rate, and when."""
+    rate, epoch = min(zip(rates, epochs, strict=True), key=lambda point: (math.isnan(point[0]), point[0]))
+    return "" if math.isnan(rate) else f", lowest {rate:.1f} % after epoch {epoch}"
+
+
+def samples(results: Sequence[Result]) -> list[Result]:
+    """A few utterances, spread over the validation set: the same ones in every epoch."""
+    last = len(results) - 1
+    return [
+        results[place]
+        for place in sorted({last * share // (SAMPLES - 1) for share in range(SAMPLES)})
+        if last >= 0
+    ]
 
 
 class TensorBoard:
@@ -104,10 +118,27 @@ class TensorBoard:
         self.writer = SummaryWriter(folder)
         self.name, self.log_params = name, log_params
 
-    def add(self, row: EpochRow, model: Module) -> None:
+    def add_spectrogram(self, dataset: SpectrogramDataset) -> None:
+        """Show what the network sees of the first utterance."""
+        import matplotlib
+
+        try:
+            features = dataset[0].features
+        except (IndexError, InputError):  # there is none, or validation will name what is wrong with it
+            return
+        low, high = features.min(), features.max()
+        shades = ((features - low) / (high - low).clamp(min=1e-6)).flip(0).numpy()  # low frequencies below
+        image = matplotlib.colormaps["magma"](shades)[:, :, :3]
+        self.writer.add_image(f"{self.name}/spectrogram", image, dataformats="HWC")
+
+    def add(self, row: EpochRow, model: Module, results: Sequence[Result] = ()) -> None:
+        """Log an epoch: its row, samples of the validation's results, the weights if they were asked for."""
         for entry in fields(row):
             if entry.name != "epoch":
                 self.writer.add_scalar(f"{self.name}/{entry.name}", getattr(row, entry.name), row.epoch)
+        for number, each in enumerate(samples(results)):
+            text = f"    {each.reference}\n    {each.hypothesis}"  # indented: Markdown leaves it as it is
+            self.writer.add_text(f"{self.name}/sample {number + 1}", text, row.epoch)
         if self.log_params:
             for name, weights in model.named_parameters():
                 self.writer.add_histogram(name, weights.detach().float(), row.epoch)

@@ -22,13 +22,13 @@ from deepspeech.evaluation.evaluate import Evaluation, evaluate
 from deepspeech.model.ctc import too_short
 from deepspeech.model.deepspeech2 import DeepSpeech
 from deepspeech.training.config import TrainingConfig
-from deepspeech.training.history import FIGURE, TABLE, EpochRow, TensorBoard, write_history
+from deepspeech.training.history import FIGURE, TABLE, EpochRow, TensorBoard, samples, write_history
 from deepspeech.training.optimizer import learning_rate, load_optimizer_state
 from deepspeech.training.selection import Selection, stalled
 from deepspeech.training.signals import Interrupted, StopSignals
 from deepspeech.training.state import PendingLosses, Progress, ResumeState, Share
 from deepspeech.training.train_step import TrainStep
-from deepspeech.training.transfer import freeze
+from deepspeech.training.transfer import check_new_layers, freeze
 
 LAST = "deepspeech_last.pth"  # file name of the model after the last epoch
 TOO_SHORT = "fewer output frames than CTC needs; fix or remove the row"
@@ -66,6 +66,7 @@ class Trainer:
         self.board = None
         if config.tensorboard and distributed.is_rank_zero():
             self.board = TensorBoard(config.log_dir, config.id, config.log_params)
+            self.board.add_spectrogram(val_loader.dataset)
         self.signals, self.warned = StopSignals(), set[str]()
 
     def fit(self) -> list[EpochRow]:
@@ -76,11 +77,7 @@ class Trainer:
             InputError: An utterance cannot be read or the loss diverges (a checkpoint is saved), the GPU is
                 out of memory, or a file cannot be written.
         """
-        if self.config.freeze_epochs and not self.new_layers:
-            raise InputError(
-                f"--freeze-epochs {self.config.freeze_epochs}: no layer is new; "
-                "pass --finetune with other --labels-path or with --drop-layers"
-            )
+        check_new_layers(self.config.freeze_epochs, self.new_layers)
         with self.signals:
             while self.progress.epoch < self.config.epochs and not stalled(
                 self.history, self.config.patience
@@ -196,15 +193,17 @@ class Trainer:
         self.history.append(row)
         self.progress = Progress(epoch=row.epoch, named=self.progress.named)
         reason = self.selection.choose(evaluation, row.epoch, self.config.best_by == "noise")
-        distributed.on_rank_zero(lambda: self._write(row, bool(reason)))
+        distributed.on_rank_zero(lambda: self._write(row, evaluation, bool(reason)))
         best = self.folder.describe(self.config.best_val_model_name)
         log.info(f"{row}{f', {reason}: {best}' if reason else ''}")
+        for each in samples(evaluation.results):
+            log.info(f"  reference:  {each.reference}\n  hypothesis: {each.hypothesis}")
 
-    def _write(self, row: EpochRow, better: bool) -> None:
+    def _write(self, row: EpochRow, evaluation: Evaluation, better: bool) -> None:
         write_history(self.folder.path, self.config.id, self.history)
         self.folder.publish(TABLE, FIGURE)
         if self.board:
-            self.board.add(row, self.model)
+            self.board.add(row, self.model, evaluation.results)
         if better:
             self.save(self.config.best_val_model_name)
         if self.config.checkpoint:

@@ -62,6 +62,19 @@ def belongs(name: str, prefixes: Sequence[str]) -> bool:
     return f"{name}.".startswith(tuple(f"{prefix}." for prefix in prefixes))
 
 
+def check_new_layers(freeze_epochs: int, new_layers: Sequence[str]) -> None:
+    """Check that there is something to train while all other layers are frozen.
+
+    Raises:
+        InputError: There is not.
+    """
+    if freeze_epochs and not new_layers:
+        raise InputError(
+            f"--freeze-epochs {freeze_epochs}: no layer is new; "
+            "pass --finetune with other --labels-path or with --drop-layers"
+        )
+
+
 def freeze(model: DeepSpeech, new_layers: Sequence[str], frozen: bool) -> None:
     """Train only the new layers, or all of them; call it after `model.train()`.
 

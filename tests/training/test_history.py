@@ -1,12 +1,17 @@
 """The table, the figure and TensorBoard events of a training run."""
 
 import csv
+import io
 from dataclasses import replace
+from types import SimpleNamespace
 
+import matplotlib.image
 import pytest
+import torch
 
 from deepspeech.errors import InputError
-from deepspeech.training.history import EpochRow, TensorBoard, write_history
+from deepspeech.evaluation.evaluate import compare
+from deepspeech.training.history import EpochRow, TensorBoard, samples, write_history
 
 ROW = EpochRow(1, 52.5, 48.25, 0.875, 0.5, 3e-4, 61.0, 1830.0, 0.02, 0, 0, 0)
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -49,6 +54,32 @@ def test_tensorboard_has_every_epoch(tmp_path, model):
     events = EventAccumulator(str(tmp_path)).Reload()
     assert [(event.step, event.value) for event in events.Scalars("run/wer")] == [(1, 1.0), (2, 0.5)]
     assert set(events.Tags()["histograms"]) == {name for name, _ in model.named_parameters()}
+
+
+def test_samples_are_spread_over_the_validation_set():
+    results = [compare("a.wav", "A", name) for name in "ABCDEFG"]
+    assert [each.hypothesis for each in samples(results)] == ["A", "D", "G"]
+    assert [each.hypothesis for each in samples(results[:2])] == ["A", "B"]
+    assert samples([]) == []
+
+
+def test_tensorboard_shows_samples_and_a_spectrogram(tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    board = TensorBoard(str(tmp_path), "run", log_params=False)
+    features = torch.zeros(3, 7)
+    features[0, 2] = 1.0
+    board.add_spectrogram([SimpleNamespace(features=features)])
+    board.add_spectrogram([])  # no validation data: no picture
+    board.add(ROW, None, [compare("a.wav", "THE SEA", "THE C")])
+    events = EventAccumulator(str(tmp_path)).Reload()
+    (text,) = events.Tensors("run/sample 1/text_summary")
+    assert text.tensor_proto.string_val[0].decode().split("\n") == ["    THE SEA", "    THE C"]
+    (image,) = events.Images("run/spectrogram")
+    pixels = matplotlib.image.imread(io.BytesIO(image.encoded_image_string))
+    assert pixels.shape[:2] == (3, 7)
+    place = pixels.sum(axis=2).argmax()
+    assert divmod(int(place), 7) == (2, 2), "the lowest bin is the bottom row"
 
 
 def test_a_file_in_place_of_the_tensorboard_folder_is_an_error(tmp_path):

@@ -124,7 +124,7 @@ class TensorBoard:
 
         try:
             features = dataset[0].features
-        except (IndexError, InputError):  # there is none, or validation will name what is wrong with it
+        except (IndexError, InputError):  # no utterance, or a fault that validation will name
             return
         low, high = features.min(), features.max()
         shades = ((features - low) / (high - low).clamp(min=1e-6)).flip(0).numpy()  # low frequencies below

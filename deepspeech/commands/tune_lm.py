@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from deepspeech import cli, figures, log
+from deepspeech import cli, log
 from deepspeech.atomic_file import write_atomic
 from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
 from deepspeech.beam_search.config import DecoderConfig
@@ -32,6 +32,7 @@ from deepspeech.commands.train import make_loader
 from deepspeech.data.loader import DataConfig
 from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.errors import InputError
+from deepspeech.evaluation import figures
 from deepspeech.evaluation.evaluate import Evaluation, compare
 from deepspeech.evaluation.evaluate import evaluate as evaluate_corpus
 from deepspeech.evaluation.log_probs import SavedOutput

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from deepspeech import cli, figures
+from deepspeech import cli
 from deepspeech.corpora.verify import Verification, verify
+from deepspeech.evaluation import figures
 from deepspeech.labels import PATH_HELP, Labels
 from deepspeech.options import Options, option
 

@@ -1,1 +1,1 @@
-"""Error rates."""
+"""Error rates, and figures."""

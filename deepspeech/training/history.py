@@ -8,9 +8,9 @@ from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepspeech import figures
 from deepspeech.atomic_file import check_writable, write_atomic, write_csv
 from deepspeech.errors import InputError
+from deepspeech.evaluation import figures
 
 if TYPE_CHECKING:
     from torch.nn import Module

@@ -3,8 +3,8 @@
 import matplotlib
 import pytest
 
-from deepspeech import figures
 from deepspeech.errors import InputError
+from deepspeech.evaluation import figures
 
 
 def test_figures_have_the_common_style_and_others_keep_theirs():

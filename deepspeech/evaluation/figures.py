@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FORMATS = ".png", ".svg", ".pdf"
-STYLE = Path(__file__).with_name("figures.mplstyle")
+STYLE = Path(__file__).parents[1] / "figures.mplstyle"
 
 
 @contextlib.contextmanager

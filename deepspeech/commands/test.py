@@ -67,7 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             evaluation.write_csv(data.output)
         if data.report:
             title = f"{inference.model_path} on {data.test_manifest}"
-            write_report(data.report, title, evaluation, recognizer)
+            rate, corpus = model.config.features.sample_rate, loader.dataset.corpus
+            write_report(
+                data.report, title, evaluation, recognizer, lambda index: corpus.load_audio(index, rate)
+            )
 
     distributed.on_rank_zero(write)
     if evaluation.words.length:

@@ -33,6 +33,7 @@ class Result:
     words: ErrorCounts
     characters: ErrorCounts  # without spaces
     characters_and_spaces: ErrorCounts
+    index: int = -1  # in the corpus
     confidences: tuple[float, ...] = ()  # of the words of the hypothesis, if asked for
     log_probs: np.ndarray | None = None  # (frames, labels) float16, if asked for
 
@@ -117,6 +118,7 @@ def evaluate(
             for index, (best, *_), loss, padded, length in rows:
                 row = padded[:length]
                 result = compare(corpus[index].audio_path, dataset.reference(index), best.text)
+                result = replace(result, index=index)
                 if with_confidences:
                     result = replace(result, confidences=tuple(confidences(best, row, model.labels)))
                 if with_log_probs:

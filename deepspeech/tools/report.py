@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import jinja2
 import Levenshtein
 import numpy as np
 
 from deepspeech.atomic_file import write_atomic
-from deepspeech.audio.loading import load_audio
+from deepspeech.evaluation import figures
 from deepspeech.evaluation.evaluate import Evaluation, Result
 from deepspeech.evaluation.metrics import ErrorCounts
 from deepspeech.inference.recognizer import Recognizer
+from deepspeech.tools.utterance_view import data_url, views
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-CONFUSIONS, WORST, DRAWN = 20, 50, 4  # maximum number of each
+CONFUSIONS, SHOWN, LISTED = 20, 20, 50  # maximum number of confusions, of utterances with sound, and without
 SURE = 0.9  # words of higher confidence should hardly ever be wrong
-VISIBLE = 0.1  # labels of lower probability are not drawn
 
 
 @dataclass(frozen=True)
@@ -66,14 +61,21 @@ class Reliability:
         return differences / max(len(self.words), 1)
 
 
-def write_report(path: str | Path, title: str, evaluation: Evaluation, recognizer: Recognizer) -> None:
-    """Write a self-contained HTML page.
+def write_report(
+    path: str | Path,
+    title: str,
+    evaluation: Evaluation,
+    recognizer: Recognizer,
+    load: Callable[[int], np.ndarray],
+) -> None:
+    """Write an HTML page that needs no other file, but for sound beyond its limit.
 
     Args:
         path: The file.
         title: Model and test data.
         evaluation: The results, with confidences.
-        recognizer: Computes the figures of the worst utterances.
+        recognizer: Runs once more on the worst utterances, which can be heard and looked at.
+        load: Reads the waveform of an utterance (samples,), by its number in the corpus.
 
     Raises:
         InputError: The file cannot be written or a recording cannot be read.
@@ -91,10 +93,10 @@ def write_report(path: str | Path, title: str, evaluation: Evaluation, recognize
         sure=SURE,
         above=reliability.above(SURE),
         reliability=reliability,
-        reliability_figure=_embed(draw_reliability(reliability)),
-        worst=[result for result in ranked[:WORST] if result.words.edits],
+        reliability_figure=data_url("image/png", draw_reliability(reliability)),
+        shown=list(views(ranked[:SHOWN], recognizer, load)),
+        listed=[result for result in ranked[SHOWN:LISTED] if result.words.edits],
         align_words=align_words,
-        drawn=[(result, _embed(draw_utterance(result, recognizer))) for result in ranked[:DRAWN]],
     )
     write_atomic(path, page.encode())
 
@@ -127,63 +129,16 @@ def by_length(results: Sequence[Result]) -> list[tuple[str, int, ErrorCounts]]:
     return rows
 
 
-def draw_reliability(reliability: Reliability) -> Figure:
-    """Share of right words over confidence, and a histogram of the confidences."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5.5, 4.5), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    upper.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="ideal")
-    sure, right, _ = np.array(reliability.bins()).reshape(-1, 3).T
-    upper.plot(sure, right, "o-", label="words of this test")
-    upper.set(ylabel="share of right words", xlim=(0, 1), ylim=(0, 1.03))
-    upper.legend(loc="upper left")
-    upper.grid(alpha=0.3)
-    confidence = [sure for sure, _ in reliability.words]
-    lower.hist(confidence, bins=np.linspace(0, 1, 11), color="0.6", edgecolor="white")
-    lower.set(xlabel="confidence", ylabel="words")
-    return figure
-
-
-def draw_utterance(result: Result, recognizer: Recognizer) -> Figure:
-    """The features, and below them the probabilities of the labels with the words of the hypothesis."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    rate = recognizer.model.config.features.sample_rate
-    waveform = load_audio(result.audio_path, rate)
-    features, _ = recognizer.features([waveform])
-    log_probs, _ = recognizer.log_probs([waveform])
-    best = recognizer.transcripts(waveform)[0]
-    probabilities = log_probs[0].exp().cpu().numpy()  # (frames, labels)
-    times = [frame * recognizer.model.frame_seconds for frame in range(len(probabilities))]
-    seconds, labels = len(waveform) / rate, recognizer.model.labels
-
-    figure = Figure(figsize=(min(max(9.0, 1.6 * seconds), 30.0), 5), layout="constrained")
-    upper, lower = figure.subplots(2, 1, sharex=True)
-    spectrogram, corners = features[0].cpu().numpy(), (0, seconds, 0, rate / 2000)
-    upper.imshow(spectrogram, origin="lower", aspect="auto", extent=corners, cmap="magma")
-    upper.set(ylabel="kHz")
-    lower.set_prop_cycle(color=matplotlib.color_sequences["tab20"])
-    lower.fill_between(times, probabilities[:, labels.blank], color="0.9", linewidth=0)
-    for index in np.flatnonzero(probabilities.max(axis=0) > VISIBLE):
-        if index != labels.blank:
-            lower.plot(times, probabilities[:, index], linewidth=1.2)
-    for character, offset in zip(best.hypothesis.text, best.hypothesis.offsets, strict=True):
-        place = times[offset], probabilities[offset, labels.index(character)]
-        shown = character.replace(" ", "\N{OPEN BOX}")
-        lower.annotate(shown, place, xytext=(0, 2), textcoords="offset points", ha="center")
-    for word in best.words:
-        upper.vlines([word.start, word.end], 0, rate / 2000, color="white", linewidth=0.8)
-        lower.axvspan(word.start, word.end, color="tab:green", alpha=0.12, linewidth=0)
-        middle, text = (word.start + word.end) / 2, f"{word.text}\n{word.confidence:.2f}"
-        lower.text(middle, 1.22, text, ha="center", va="center", fontsize="small")
-    lower.set(xlabel="seconds", ylabel="probability", ylim=(0, 1.4), xlim=(0, seconds))
-    return figure
-
-
-def _embed(figure: Figure) -> str:
-    """A figure as a data URL."""
-    data = io.BytesIO()
-    figure.savefig(data, format="png", dpi=100)
-    return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+def draw_reliability(reliability: Reliability) -> bytes:
+    """A PNG: share of right words over confidence, and a histogram of the confidences."""
+    with figures.new_figure(5.5, 4.5) as figure:
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+        upper.plot([0, 1], [0, 1], color="0.6", linestyle="--", label="ideal")
+        sure, right, _ = np.array(reliability.bins()).reshape(-1, 3).T
+        upper.plot(sure, right, "o-", label="words of this test")
+        upper.set(ylabel="share of right words", xlim=(-0.02, 1.02), ylim=(0, 1.03))
+        upper.legend(loc="upper left")
+        confidence = [sure for sure, _ in reliability.words]
+        lower.hist(confidence, bins=np.linspace(0, 1, 11), color="0.6", edgecolor="white")
+        lower.set(xlabel="confidence", ylabel="words")
+        return figures.png(figure)

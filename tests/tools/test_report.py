@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import matplotlib.image
 import numpy as np
 import pytest
 import soundfile
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from deepspeech.checkpoint.format import save_checkpoint
 from deepspeech.evaluation.evaluate import compare
 from deepspeech.evaluation.metrics import word_errors
+from deepspeech.inference.recognizer import Recognizer
 from deepspeech.labels import Labels
+from deepspeech.tools import utterance_view
 from deepspeech.tools.report import Reliability, align_words, by_length, confusions
+from deepspeech.tools.utterance_view import views
 from tests.conftest import load_script, tiny_model
 
 LABELS = Labels(["_", "A", "B", "C", " "])
@@ -92,7 +100,10 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
-    save_checkpoint(folder / "model.pth", tiny_model(LABELS))
+    model = tiny_model(LABELS)
+    with torch.no_grad():  # it seldom writes blanks
+        model.fc[0].module[1].weight.mul_(10)[LABELS.blank] = -1
+    save_checkpoint(folder / "model.pth", model)
     rows = []
     for index, text in enumerate(["A B C", ""]):
         name = f"<script>{index}"
@@ -105,16 +116,85 @@ def corpus(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("manifest", ["all.csv", "empty.csv"])
-def test_the_report_is_self_contained(corpus, manifest, capsys):
+def write(corpus, manifest: str) -> str:
     path = corpus / f"{manifest}.html"
     files = "--model-path", str(corpus / "model.pth"), "--test-manifest", str(corpus / manifest)
     load_script("test.py").main([*files, "--num-workers", "0", "--report", str(path)])
-    text = path.read_text()
+    return path.read_text()
+
+
+@pytest.mark.parametrize("manifest", ["all.csv", "empty.csv"])
+def test_the_report_is_self_contained(corpus, manifest, capsys):
+    text = write(corpus, manifest)
     page = Page(text)
     assert page.sources
-    assert all(source.startswith("data:image/png;base64,") for source in page.sources)
-    assert not {"script", "link"} & set(page.tags)  # file names are text, not markup
+    assert all(re.match("data:(image/png|audio/flac);base64,", source) for source in page.sources)
+    assert page.tags.count("script") == 1, "file names are text, not markup"
+    assert "link" not in page.tags
     assert "&lt;script&gt;1.wav" in text
     wer = re.search(r"WER ([\d.]+ %|no rate)", capsys.readouterr().out)[1].replace("no rate", "–")
     assert f"<td>{wer}</td>" in text
+
+
+def test_what_is_heard_and_seen_is_the_recording(corpus):
+    sources = Page(write(corpus, "all.csv")).sources
+    sounds, pictures = (
+        [base64.b64decode(each.partition(",")[2]) for each in sources if each.startswith(f"data:{kind}")]
+        for kind in ("audio/flac", "image/png")
+    )
+    heard, rate = soundfile.read(io.BytesIO(max(sounds, key=len)))
+    recorded, _ = soundfile.read(corpus / "<script>0.wav")
+    np.testing.assert_allclose(heard, recorded, atol=2**-15)
+    features = Recognizer.load(corpus / "model.pth").model.config.features
+    assert rate == features.sample_rate
+    sizes = [matplotlib.image.imread(io.BytesIO(each)).shape[:2] for each in pictures]
+    assert (features.bins, features.frames.count(len(recorded))) in sizes, "a pixel for each bin and frame"
+
+
+def test_sound_beyond_the_limit_is_linked(corpus, monkeypatch):
+    monkeypatch.setattr(utterance_view, "EMBEDDED", 0)
+    sources = [each for each in Page(write(corpus, "all.csv")).sources if not each.startswith("data:image")]
+    assert sorted(sources) == [(corpus / f"<script>{index}.wav").as_uri() for index in range(2)]
+
+
+def test_words_in_the_page_have_times_and_characters_places(corpus):
+    recognizer = Recognizer.load(corpus / "model.pth")
+    waveform = 0.1 * np.random.default_rng(3).standard_normal(16000).astype(np.float32)
+    heard = replace(result("A B", "A"), index=0)
+    (view,) = views([heard], recognizer, lambda index: waveform)
+    (transcript, *_) = recognizer.transcripts(waveform)
+    assert view.words
+    assert "".join(mark.text for mark in view.marks) == transcript.hypothesis.text
+    assert view.words == transcript.words
+    assert all(0 < mark.place < 1 and 0 < mark.probability <= 1 for mark in view.marks)
+    frames = len(view.blank)
+    assert frames == recognizer.model.output_lengths(recognizer.model.config.features.frames.count(16000))
+    sums = np.array(view.blank) + sum(np.array(curve) for _, curve in view.curves)
+    assert np.all(sums < 1.0001)
+
+
+@pytest.mark.exhaustive
+def test_a_click_on_a_word_plays_it_and_the_list_can_be_sorted(corpus):
+    playwright = pytest.importorskip("playwright.sync_api")
+    chromium = shutil.which("chromium")
+    if not chromium:
+        pytest.skip("chromium is not installed")
+    write(corpus, "all.csv")
+    arguments = ["--no-sandbox", "--headless=new"]
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=chromium, headless=False, args=arguments)
+        page = browser.new_page()
+        faults = []
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.goto((corpus / "all.csv.html").as_uri())
+        first = page.locator("article").first
+        word = first.locator("button").first
+        word.click()
+        page.wait_for_function("document.querySelector('article audio').currentTime > 0")
+        start = float(word.get_attribute("data-start"))
+        assert page.evaluate("document.querySelector('article audio').currentTime") >= start - 0.01
+        page.select_option("#sort", "name")
+        names = page.locator("article").evaluate_all("all => all.map(each => each.dataset.name)")
+        assert names == sorted(names)
+        browser.close()
+    assert not faults

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Make a small corpus of synthetic speech: spelled letters, digits, dates and short commands.
+"""Make a small corpus of synthetic speech: letters, digits, dates and commands, or your own sentences.
 
-espeak-ng synthesises it, without a download. The voices and sentences of the test and validation sets do not
-occur in the training set.
+espeak-ng synthesises it, without a download. The voices of the test and validation sets do not occur in the
+training set, nor do their sentences, unless they are drawn from `--texts`.
 """
 
 from __future__ import annotations
 
-import ctypes
 import importlib.util
 import itertools
+import math
 import multiprocessing
 import tempfile
 from collections.abc import Callable, Sequence
@@ -23,6 +23,8 @@ import soxr
 from tqdm import tqdm
 
 from deepspeech import cli
+from deepspeech.commands.build_lm import read_texts
+from deepspeech.corpora.espeak import RANDOM_TIMBRES, Synthesiser, link_data
 from deepspeech.data.manifest import Utterance, write_manifest
 from deepspeech.errors import InputError
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
@@ -34,7 +36,6 @@ SPLITS = tuple(DEFAULT_SIZES)
 # A voice is an accent and a timbre of espeak-ng. Timbres that differ only by a number are in the same split.
 # The training set has random timbres in addition.
 ACCENTS = ("en", "en-029", "en-us", "en-us-nyc", "en-gb-scotland", "en-gb-x-gbclan", "en-gb-x-rp")
-RANDOM_TIMBRES = tuple(f"random{number}" for number in range(450))
 TIMBRES = {
     "train": (
         *"Alex Andrea Andy AnxiousAndy Denis Diogo Gene Gene2 Henrique Hugo Jacky Lee Marco Michael Mike "
@@ -48,7 +49,9 @@ TIMBRES = {
     "test": "Storm anika benjamin boris linda max victor zac".split(),
 }
 
-EXAMPLES = "data/synthetic.py --train 1000 --val 50 --test 100"
+EXAMPLES = """\
+data/synthetic.py --train 1000 --val 50 --test 100
+data/synthetic.py --texts orders.txt --hours 2 --sample-rate 8000 --target-dir data/orders"""
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,15 @@ class SyntheticConfig(Options):
     train: int = option(DEFAULT_SIZES["train"], "utterances of the training set", POSITIVE)
     val: int = option(DEFAULT_SIZES["val"], "utterances of the validation set", POSITIVE)
     test: int = option(DEFAULT_SIZES["test"], "utterances of the test set", POSITIVE)
+    texts: str | None = option(
+        None,
+        "speak sentences of this text file, one a line, or of this manifest's transcripts",
+        metavar="FILE",
+    )
+    hours: float | None = option(
+        None, "hours of the training set, instead of its number of utterances", POSITIVE, metavar="H"
+    )
+    sample_rate: int = option(SAMPLE_RATE, "sample rate in Hz", POSITIVE)
     seed: int = option(0, "seed of sentences and voices", NOT_NEGATIVE)
 
 
@@ -84,6 +96,7 @@ class Line:
     level: float  # RMS of the speech, dBFS
     noise: float  # RMS of white noise, dB relative to the speech
     seed: int
+    spoken: str = ""  # what the synthesiser is given, where it is not the text
 
     @property
     def timbre(self) -> str:
@@ -108,12 +121,13 @@ def sentence(rng: np.random.Generator) -> str:
     return kinds[rng.integers(len(kinds))]()
 
 
-def plan(sizes: dict[str, int], seed: int) -> dict[str, list[Line]]:
+def plan(sizes: dict[str, int], seed: int, sentences: Sequence[str] = ()) -> dict[str, list[Line]]:
     """Choose voices and sentences for each split, without overlap.
 
     Args:
         sizes: Utterances in each split.
         seed: The same seed gives the same lines.
+        sentences: Draw from these, for every split, instead of making new ones.
     """
     lines, taken = {}, set()
     for split in ("test", "val", "train"):
@@ -121,8 +135,8 @@ def plan(sizes: dict[str, int], seed: int) -> dict[str, list[Line]]:
         voices = [f"{accent}+{timbre}" for timbre in TIMBRES[split] for accent in ACCENTS]
         texts: list[str] = []
         while len(texts) < sizes[split]:
-            text = sentence(rng)
-            if text not in taken:
+            text = str(rng.choice(sentences)) if sentences else sentence(rng)
+            if sentences or text not in taken:
                 texts.append(text)
         taken.update(texts)
         lines[split] = [
@@ -136,131 +150,66 @@ def plan(sizes: dict[str, int], seed: int) -> dict[str, list[Line]]:
                 level=float(rng.uniform(-35, -20)),
                 noise=float(rng.uniform(-45, -20)),
                 seed=int(rng.integers(2**31)),
+                spoken=with_articles(text) if sentences else "",
             )
             for number, text in enumerate(texts)
         ]
     return {split: lines[split] for split in SPLITS}
 
 
-def random_timbre(rng: np.random.Generator) -> str:
-    """A voice file of espeak-ng (see its docs/voices.md): a vocal tract of random size and shape."""
-
-    def some(low: float, high: float, count: int = 1) -> str:
-        return " ".join(f"{value:.0f}" for value in rng.uniform(low, high, count))
-
-    def spread(low: float, high: float) -> float:
-        """Uniform in its logarithm."""
-        return float(np.exp(rng.uniform(np.log(low), np.log(high))))
-
-    size, pitch = spread(0.85, 1.5), spread(65, 300)  # Hz
-    return "\n".join(
-        (
-            "language variant",
-            f"pitch {pitch:.0f} {pitch * rng.uniform(1.15, 1.65):.0f}",
-            f"flutter {some(0, 7)}",
-            *(  # frequency, height and width in percent
-                f"formant {number} {size * rng.uniform(90, 110):.0f} {spread(50, 200):.0f} {some(80, 160)}"
-                for number in range(9)
-            ),
-            f"voicing {spread(20, 200):.0f}",
-            f"consonants {some(30, 130, 2)}",
-            f"tone 600 {some(60, 255)} 1200 {some(10, 200)} 2000 {some(10, 200)}",  # Hz, loudness
-        )
-    )
+def with_articles(text: str) -> str:
+    """A sentence with "a" for each "A" that is not spelled: no neighbour is a single letter."""
+    words = text.split()
+    for place, word in enumerate(words):
+        neighbours = words[max(place - 1, 0) : place] + words[place + 1 : place + 2]
+        if word == "A" and not any(len(each) == 1 for each in neighbours):
+            words[place] = "a"
+    return " ".join(words)
 
 
-def link_data(folder: Path, timbre: str) -> None:
-    """Make a folder of espeak-ng's data with one timbre: it supports at most 349 voices."""
-    import espeakng_loader
-
-    data, voice = Path(espeakng_loader.get_data_path()), Path("voices", "!v", timbre)
-    (folder / voice).parent.mkdir(parents=True)
-    for path in data.iterdir():
-        if path.name != "voices":
-            (folder / path.name).symlink_to(path)
-    if timbre in RANDOM_TIMBRES:
-        rng = np.random.default_rng(RANDOM_TIMBRES.index(timbre))
-        (folder / voice).write_text(random_timbre(rng), encoding="utf-8")
-    else:
-        (folder / voice).symlink_to(data / voice)
+def utterances_for(hours: float, sentences: Sequence[str]) -> int:
+    """How many utterances last surely more than some hours; of the made sentences if there are no others."""
+    rng = np.random.default_rng(0)
+    drawn = sentences or [sentence(rng) for _ in range(1000)]
+    seconds = np.mean([0.3 + 0.045 * len(text) for text in drawn])  # at the highest speed
+    return math.ceil(3600 * hours / seconds)
 
 
-class Synthesiser:
-    """espeak-ng, loaded into this process; the interface is `espeak-ng/speak_lib.h`.
-
-    Args:
-        data: Folder made by `link_data`.
-
-    Raises:
-        InputError: The library cannot load its data.
-    """
-
-    SYNCHRONOUS, DONT_EXIT, UTF8 = 2, 0x8000, 1
-    SPEED, PITCH, PAUSE = 1, 3, 7
-
-    def __init__(self, data: Path) -> None:
-        import espeakng_loader
-
-        self.library = ctypes.CDLL(espeakng_loader.get_library_path())
-        path = str(data).encode()
-        self.rate = self.library.espeak_Initialize(self.SYNCHRONOUS, 0, path, self.DONT_EXIT)
-        if self.rate <= 0:
-            raise InputError(f"{data}: espeak-ng cannot read its data; install it into a shorter path")
-        self.chunks: list[np.ndarray] = []
-        kind = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
-        self.callback = kind(self._receive)  # must live as long as the library may call it
-        self.library.espeak_SetSynthCallback(self.callback)
-        self.library.espeak_ng_SetRandSeed(ctypes.c_long(1))
-
-    def _receive(self, samples: ctypes._Pointer, count: int, events: int) -> int:
-        if samples and count:
-            self.chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
-        return 0  # continue
-
-    def speak(self, text: str, voice: str, speed: int, pitch: int, pause: int) -> np.ndarray:
-        """The waveform (samples,) at `rate`, float32, full scale is 1.
-
-        Raises:
-            InputError: There is no such voice.
-        """
-        if self.library.espeak_SetVoiceByName(voice.encode()):
-            raise InputError(f"{voice}: espeak-ng has no such voice; `pip install -U espeakng-loader`")
-        self.library.espeak_SetParameter(self.SPEED, speed, 0)
-        self.library.espeak_SetParameter(self.PITCH, pitch, 0)
-        self.library.espeak_SetParameter(self.PAUSE, pause, 0)
-        # "A" alone would be spoken as the article
-        words = ["eh" if word == "A" else word.lower() for word in text.split()]
-        data = " ".join(words).encode()
-        self.chunks.clear()
-        self.library.espeak_Synth(data, ctypes.c_size_t(len(data) + 1), 0, 0, 0, self.UTF8, None, None)
-        return np.concatenate(self.chunks).astype(np.float32) / 2**15
-
-
-def record(lines: Sequence[Line], folder: Path) -> list[Utterance]:
+def record(lines: Sequence[Line], folder: Path, sample_rate: int) -> list[Utterance]:
     """Write the wav and txt files of one timbre."""
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch, "espeak-ng-data")
         link_data(data, lines[0].timbre)
-        return record_with(Synthesiser(data), lines, folder)
+        return record_with(Synthesiser(data), lines, folder, sample_rate)
 
 
-def record_with(synthesiser: Synthesiser, lines: Sequence[Line], folder: Path) -> list[Utterance]:
+def record_with(
+    synthesiser: Synthesiser, lines: Sequence[Line], folder: Path, sample_rate: int
+) -> list[Utterance]:
     utterances = []
     for line in lines:
-        speech = synthesiser.speak(line.text, line.voice, line.speed, line.pitch, line.pause)
-        speech = soxr.resample(speech, synthesiser.rate, SAMPLE_RATE)
+        speech = synthesiser.speak(line.spoken or line.text, line.voice, line.speed, line.pitch, line.pause)
+        speech = soxr.resample(speech, synthesiser.rate, sample_rate)
         speech /= np.sqrt(np.mean(speech**2))
         hiss = np.random.default_rng(line.seed).normal(scale=10 ** (line.noise / 20), size=len(speech))
         waveform = (speech + hiss) * 10 ** (line.level / 20)
         audio, transcript = folder / "wav" / f"{line.name}.wav", folder / "txt" / f"{line.name}.txt"
-        soundfile.write(audio, np.clip(waveform, -1, 1), SAMPLE_RATE, subtype="PCM_16")
+        soundfile.write(audio, np.clip(waveform, -1, 1), sample_rate, subtype="PCM_16")
         transcript.write_text(line.text + "\n", encoding="utf-8")
-        utterances.append(Utterance(str(audio), str(transcript), len(waveform) / SAMPLE_RATE))
+        utterances.append(Utterance(str(audio), str(transcript), len(waveform) / sample_rate))
     return utterances
 
 
-def make_corpus(folder: Path, lines: dict[str, list[Line]]) -> None:
+def make_corpus(
+    folder: Path, lines: dict[str, list[Line]], sample_rate: int = SAMPLE_RATE, hours: float | None = None
+) -> None:
     """Write the files and a manifest of each split, shortest utterance first.
+
+    Args:
+        folder: Of the corpus.
+        lines: Of each split.
+        sample_rate: Hz.
+        hours: Of the training set: what lasts longer is removed.
 
     Raises:
         InputError: espeak-ng is missing, or a file cannot be written.
@@ -270,7 +219,9 @@ def make_corpus(folder: Path, lines: dict[str, list[Line]]) -> None:
     try:
         for name in ("wav", "txt"):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        utterances = record_all(lines, folder)
+        utterances = record_all(lines, folder, sample_rate)
+        if hours:
+            utterances = trim(utterances, 3600 * hours)
         utterances.sort(key=lambda utterance: (utterance.duration, utterance.audio_path))
         for split in lines:
             rows = [each for each in utterances if Path(each.audio_path).name.startswith(split)]
@@ -281,7 +232,20 @@ def make_corpus(folder: Path, lines: dict[str, list[Line]]) -> None:
         ) from None
 
 
-def record_all(lines: dict[str, list[Line]], folder: Path) -> list[Utterance]:
+def trim(utterances: list[Utterance], seconds: float) -> list[Utterance]:
+    """Remove training utterances, the last ones planned, beyond some seconds."""
+    kept = [each for each in utterances if not Path(each.audio_path).name.startswith("train")]
+    for each in sorted((each for each in utterances if each not in kept), key=lambda each: each.audio_path):
+        if seconds > 0:
+            kept.append(each)
+            seconds -= each.duration or 0
+        else:
+            Path(each.audio_path).unlink()
+            Path(each.transcript_path).unlink()
+    return kept
+
+
+def record_all(lines: dict[str, list[Line]], folder: Path, sample_rate: int) -> list[Utterance]:
     """Synthesise all lines, on all cores.
 
     espeak-ng is not thread safe, and its output depends slightly on what it spoke before. With a process
@@ -295,7 +259,9 @@ def record_all(lines: dict[str, list[Line]], folder: Path) -> list[Utterance]:
         multiprocessing.get_context("fork").Pool(maxtasksperchild=1) as pool,
         tqdm(total=sum(map(len, lines.values())), desc="Speaking", unit="utterance") as bar,
     ):
-        for spoken in pool.imap_unordered(partial(record, folder=folder), timbres.values()):
+        for spoken in pool.imap_unordered(
+            partial(record, folder=folder, sample_rate=sample_rate), timbres.values()
+        ):
             utterances += spoken
             bar.update(len(spoken))
     return utterances
@@ -303,8 +269,16 @@ def record_all(lines: dict[str, list[Line]], folder: Path) -> list[Utterance]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     config = cli.parse(argv, __doc__, SyntheticConfig, examples=EXAMPLES).make(SyntheticConfig)
+    sentences = (
+        [each for text in read_texts([config.texts]) if (each := text.strip())] if config.texts else []
+    )
+    if config.texts and not sentences:
+        raise InputError(f"--texts {config.texts}: no sentences; give one a line")
     sizes = {split: getattr(config, split) for split in SPLITS}
-    make_corpus(Path(config.target_dir), plan(sizes, config.seed))
+    if config.hours:
+        sizes["train"] = utterances_for(config.hours, sentences)
+    lines = plan(sizes, config.seed, sentences)
+    make_corpus(Path(config.target_dir), lines, config.sample_rate, config.hours)
     return 0
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import soundfile
 
 from data import synthetic
 from deepspeech.audio.loading import load_audio
+from deepspeech.corpora import espeak
 from deepspeech.data.corpus import load_corpus
 from deepspeech.data.manifest import read_manifest, read_transcript
 from deepspeech.errors import InputError
@@ -41,8 +43,8 @@ def speak(text: str, voice: str) -> np.ndarray:
 def speak_here(text: str, voice: str) -> np.ndarray:
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch, "espeak-ng-data")
-        synthetic.link_data(data, voice.split("+")[1])
-        return synthetic.Synthesiser(data).speak(text, voice, speed=160, pitch=50, pause=0)
+        espeak.link_data(data, voice.split("+")[1])
+        return espeak.Synthesiser(data).speak(text, voice, speed=160, pitch=50, pause=0)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -70,7 +72,7 @@ def test_held_out_sentences_have_words_of_the_training_set():
 def test_every_voice_exists():
     timbres = Path(espeakng_loader.get_data_path()) / "voices" / "!v"  # espeak-ng ignores unknown ones
     for timbre in (timbre for split in synthetic.TIMBRES.values() for timbre in split):
-        assert timbre in synthetic.RANDOM_TIMBRES or (timbres / timbre).is_file(), timbre
+        assert timbre in espeak.RANDOM_TIMBRES or (timbres / timbre).is_file(), timbre
     for accent in synthetic.ACCENTS:
         assert len(speak("HELLO", f"{accent}+m1"))
     with pytest.raises(InputError, match="no such voice"):
@@ -82,7 +84,7 @@ def test_random_timbres_differ_in_sound():
         spectrum = np.abs(np.fft.rfft(speak("HELLO", voice)))
         return (spectrum * np.arange(len(spectrum))).sum() / spectrum.sum() / len(spectrum)
 
-    sounds = [brightness(f"en+{timbre}") for timbre in synthetic.RANDOM_TIMBRES[:4]]
+    sounds = [brightness(f"en+{timbre}") for timbre in espeak.RANDOM_TIMBRES[:4]]
     assert max(sounds) > 1.05 * min(sounds)
 
 
@@ -122,6 +124,41 @@ def test_the_letter_a_is_not_spoken_as_an_article():
     article = speak("ENTER a B", "en-us+m1")  # lower case is passed on unchanged
     letter = speak("ENTER A B", "en-us+m1")
     assert len(letter) > 1.05 * len(article)
+
+
+def test_the_articles_of_own_sentences_are_no_letters():
+    assert synthetic.with_articles("A LATTE WITH A SHOT") == "a LATTE WITH a SHOT"
+    assert synthetic.with_articles("SPELL R A B A") == "SPELL R A B A"
+
+
+def test_own_sentences_for_some_hours(tmp_path):
+    texts = tmp_path / "orders.txt"
+    texts.write_text("A LARGE COFFEE\n\nTWO SMALL TEAS PLEASE\n")
+    corpus = tmp_path / "corpus"
+    flags = "--hours", "0.01", "--val", "2", "--test", "3", "--sample-rate", "8000"
+    result = run("--target-dir", str(corpus), "--texts", str(texts), *flags)
+    assert result.returncode == 0, result.stderr
+    seconds = {}
+    for split in synthetic.SPLITS:
+        utterances, _ = read_manifest(corpus / f"{split}_manifest.csv")
+        said = {read_transcript(each.transcript_path) for each in utterances}
+        assert said <= {"A LARGE COFFEE", "TWO SMALL TEAS PLEASE"}
+        assert {soundfile.info(each.audio_path).samplerate for each in utterances} == {8000}
+        seconds[split] = [each.duration for each in utterances]
+    assert 36 <= sum(seconds["train"]) < 36 + max(seconds["train"])
+    assert [len(seconds[split]) for split in ("val", "test")] == [2, 3]
+    assert len(list((corpus / "wav").iterdir())) == sum(map(len, seconds.values()))
+
+
+@pytest.mark.parametrize("content", [None, " \n"])
+def test_own_sentences_must_be_there(content, tmp_path):
+    texts = tmp_path / "orders.txt"
+    if content:
+        texts.write_text(content)
+    result = run("--target-dir", str(tmp_path / "corpus"), "--texts", str(texts))
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert "orders.txt" in line
 
 
 def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from deepspeech.audio.config import FeatureConfig
-from deepspeech.audio.features import MIN_DEVIATION, PRIOR_DEVIATION, PRIOR_FRAMES, PRIOR_MEAN, Spectrogram
+from deepspeech.audio.features import MIN_DEVIATION, Spectrogram, Statistics, prior_sums
 from deepspeech.export.builder import LAST
 from deepspeech.export.chunks import ChunkGraph
 
@@ -41,8 +41,8 @@ class SpectrogramGraph(ChunkGraph):
         valid = self.op("Unsqueeze", valid, [1])
         spectrogram = self.op("Mul", spectrogram, valid)
         if config.normalize == "running":
-            return self.normalize_running(spectrogram, valid), counts
-        return self.normalize(spectrogram, valid, counts), counts
+            return self.normalize_running(spectrogram, valid, layer.statistics), counts
+        return self.normalize(spectrogram, valid, counts, layer.statistics), counts
 
     def log1p(self, values: str) -> str:
         """log(1 + x), exact also where x is tiny: x log(u) / (u - 1) with u = 1 + x (Kahan)."""
@@ -51,37 +51,43 @@ class SpectrogramGraph(ChunkGraph):
         exact = self.op("Div", self.op("Mul", values, self.op("Log", shifted)), rounded)
         return self.op("Where", self.op("Equal", rounded, np.float32(0)), values, exact)
 
-    def normalize(self, spectrogram: str, valid: str, counts: str) -> str:
+    def normalize(self, spectrogram: str, valid: str, counts: str, statistics: Statistics) -> str:
         """As `deepspeech.audio.features.normalize`."""
-        size = self.op("Mul", counts, self.bins)
-        size = self.op("Reshape", size, [-1, 1, 1])
+        frames = self.op("Reshape", counts, [-1, 1, 1])
+        size = self.op("Mul", frames, self.bins)
 
-        def mean(values: str, size: str) -> str:
-            total = self.op("ReduceSum", self.cast(values, np.float64), [1, 2], keepdims=1)
+        def mean(values: str, size: str, axes: list[int]) -> str:
+            total = self.op("ReduceSum", self.cast(values, np.float64), axes, keepdims=1)
             return self.op("Div", total, self.cast(size, np.float64))
 
-        centred = self.op("Sub", spectrogram, self.cast(mean(spectrogram, size), np.float32))
+        by_bin = statistics.by_bin
+        centre = mean(spectrogram, frames, [2]) if by_bin else mean(spectrogram, size, [1, 2])
+        centred = self.op("Sub", spectrogram, self.cast(centre, np.float32))
         centred = self.op("Mul", centred, valid)
-        variance = mean(self.op("Mul", centred, centred), self.op("Sub", size, 1))
+        variance = mean(self.op("Mul", centred, centred), self.op("Sub", size, 1), [1, 2])
         deviation = self.cast(self.op("Sqrt", variance), np.float32)
         large = self.op("Greater", deviation, np.float32(MIN_DEVIATION))
         return self.op("Div", centred, self.op("Where", large, deviation, FULL))
 
-    def normalize_running(self, spectrogram: str, valid: str) -> str:
+    def normalize_running(self, spectrogram: str, valid: str, statistics: Statistics) -> str:
         """As `deepspeech.audio.features.normalize_running`."""
-        bins = self.bins
-        prior = np.array([[1.0, PRIOR_MEAN, PRIOR_DEVIATION**2 + PRIOR_MEAN**2]]) * PRIOR_FRAMES * bins
-        sums = self.state("sums", prior, ["batch", 3], np.float64)
-        own = [self.cast(self.op("Mul", valid, np.float32(bins)), np.float64)]
-        for values in (spectrogram, self.op("Mul", spectrogram, spectrogram)):
-            own.append(self.op("ReduceSum", self.cast(values, np.float64), [1], keepdims=1))
+        bins, means = self.bins, self.bins if statistics.by_bin else 1
+        prior = prior_sums(statistics, bins)
+        sums = self.state("sums", prior, ["batch", 2 + means], np.float64)
+        number = self.cast(self.op("Mul", valid, np.float32(bins // means)), np.float64)
+        exact = self.cast(spectrogram, np.float64)
+        totals = exact if statistics.by_bin else self.op("ReduceSum", exact, [1], keepdims=1)
+        squares = self.cast(self.op("Mul", spectrogram, spectrogram), np.float64)
+        own = [number, totals, self.op("ReduceSum", squares, [1], keepdims=1)]
         start = self.op("Unsqueeze", sums, [2])
         running = self.op("Add", self.op("CumSum", self.op("Concat", *own, axis=1), np.array(2)), start)
         last = self.op("Slice", self.op("Concat", start, running, axis=2), [-1], [LAST], [2])
-        self.carry("sums", self.op("Squeeze", last, [2]), ["batch", 3], np.float64)
-        sizes, totals, squares = self.ops("Split", running, count=3, axis=1)
-        mean = self.op("Div", totals, sizes)
-        variance = self.op("Sub", self.op("Div", squares, sizes), self.op("Mul", mean, mean))
+        self.carry("sums", self.op("Squeeze", last, [2]), ["batch", 2 + means], np.float64)
+        parts = self.ops("Split", running, np.array([1, means, 1]), count=3, axis=1)
+        mean = self.op("Div", parts[1], parts[0])
+        square = self.op("ReduceMean", self.op("Mul", mean, mean), axes=[1], keepdims=1)
+        size = self.op("Mul", parts[0], np.float64(means))
+        variance = self.op("Sub", self.op("Div", parts[2], size), square)
         deviation = self.op("Sqrt", self.op("Max", variance, np.float64(0)))
         centred = self.op("Sub", spectrogram, self.cast(mean, np.float32))
         return self.op("Mul", self.op("Div", centred, self.cast(deviation, np.float32)), valid)

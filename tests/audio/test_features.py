@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from deepspeech.audio.config import FeatureConfig
 from deepspeech.audio.features import (
+    LINEAR,
+    MEL,
     MEL_BANDS,
-    PRIOR_DEVIATION,
-    PRIOR_FRAMES,
-    PRIOR_MEAN,
     Spectrogram,
     mel_bands,
     normalize,
@@ -86,12 +85,12 @@ def test_mel_bands_are_those_of_librosa_on_a_fine_grid(rate, bins):
     assert mel_bands(rate, bins).sum(1).numpy() == pytest.approx(1)
 
 
-def test_mel_features_are_band_means_of_the_magnitudes():
+def test_mel_features_are_amplified_band_means_of_the_magnitudes():
     config, waveform = FeatureConfig(scale="mel", window_size=0.025), noise(16000)
     features = Spectrogram(config).log_magnitude(waveform[None])[0].numpy()
     magnitudes = np.expm1(with_librosa(waveform, config, "hamming"))
     assert features.shape == (config.bins, magnitudes.shape[1])
-    assert np.abs(features - np.log1p(mel_bands(16000, 201).numpy() @ magnitudes)).max() < 1e-5
+    assert np.abs(features - np.log1p(300 * mel_bands(16000, 201).numpy() @ magnitudes)).max() < 1e-4
 
 
 def test_normalised_to_mean_0_and_unbiased_deviation_1():
@@ -102,11 +101,26 @@ def test_normalised_to_mean_0_and_unbiased_deviation_1():
     assert features.std() == pytest.approx(1, abs=1e-5)
 
 
-@given(LENGTHS)
-def test_an_utterance_alone_equals_itself_in_a_batch(lengths):
+def test_mel_bands_each_have_mean_0():
+    features, _ = Spectrogram(FeatureConfig(scale="mel"))(noise(16000)[None])
+    assert features.mean(2).abs().max() < 1e-5
+    assert features.square().sum() == pytest.approx(features.numel() - 1, rel=1e-5)
+
+
+def test_a_microphone_does_not_change_mel_features():
+    """Whatever it does to each band; where sounds are loud enough for a logarithm."""
+    loud = torch.expm1(5 + torch.rand(1, 80, 40, generator=torch.manual_seed(0)))
+    gains = torch.linspace(0.5, 2, 80)[:, None]
+    counts = torch.tensor([40])
+    before, after = (normalize(torch.log1p(each), counts, MEL) for each in (loud, gains * loud))
+    assert torch.allclose(before, after, atol=0.02)
+
+
+@given(LENGTHS, st.sampled_from(["linear", "mel"]))
+def test_an_utterance_alone_equals_itself_in_a_batch(lengths, scale):
     waveforms = [noise(length, seed) for seed, length in enumerate(lengths)]
     padded = torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True)
-    spectrogram = Spectrogram()
+    spectrogram = Spectrogram(FeatureConfig(scale=scale))
     features, frames = spectrogram(padded, torch.tensor(lengths))
     for row, count, waveform in zip(features, frames.tolist(), waveforms, strict=True):
         alone, (own,) = spectrogram(waveform[None])
@@ -139,38 +153,59 @@ def test_the_window_is_not_in_the_state_dict():
     assert not Spectrogram().state_dict()
 
 
-def running(waveforms, lengths=None):
-    return Spectrogram(FeatureConfig(normalize="running"))(waveforms, lengths)
+def running(waveforms, lengths=None, scale="linear"):
+    return Spectrogram(FeatureConfig(normalize="running", scale=scale))(waveforms, lengths)
 
 
-@given(LENGTHS, st.integers(0, 400))
-def test_running_statistics_in_a_padded_batch_equal_those_alone(lengths, padding):
+@given(LENGTHS, st.integers(0, 400), st.sampled_from(["linear", "mel"]))
+def test_running_statistics_in_a_padded_batch_equal_those_alone(lengths, padding, scale):
     waveforms = torch.zeros(len(lengths), max(lengths) + padding)
     for row, length in zip(waveforms, lengths, strict=True):
         row[:length] = noise(length, seed=length)
-    features, counts = running(waveforms, torch.tensor(lengths))
+    features, counts = running(waveforms, torch.tensor(lengths), scale)
     for index, (length, count) in enumerate(zip(lengths, counts.tolist(), strict=True)):
-        alone, _ = running(waveforms[index : index + 1, :length])
-        assert torch.equal(features[index, :, :count], alone[0])
+        alone, _ = running(waveforms[index : index + 1, :length], scale=scale)
+        tolerance = 1e-4 if scale == "mel" else 0  # products of matrices depend on their sizes
+        assert torch.allclose(features[index, :, :count], alone[0], rtol=0, atol=tolerance)
         assert not features[index, :, count:].any()
+
+
+def two_values(statistics):
+    """Two values with the moments of the prior."""
+    return statistics.prior_mean + statistics.prior_deviation * np.array([[-1.0], [1.0]])
 
 
 def test_running_statistics_are_those_of_the_prior_and_the_frames_so_far():
     spectrogram = torch.rand(1, 7, 9, generator=torch.manual_seed(0)) + 50
     features, _ = normalize_running(spectrogram, torch.tensor([9]))
-    prior = PRIOR_MEAN + PRIOR_DEVIATION * np.array([[-1.0], [1.0]])  # two values, with these moments
+    prior = two_values(LINEAR)
     for frame in range(9):
         seen = spectrogram[0, :, : frame + 1].double().numpy().ravel()
-        values = np.concatenate([np.tile(prior, PRIOR_FRAMES * 7).ravel(), seen, seen])
+        values = np.concatenate([np.tile(prior, LINEAR.prior_frames * 7).ravel(), seen, seen])
         expected = (spectrogram[0, :, frame].numpy() - values.mean()) / values.std()
         assert np.abs(features[0, :, frame].numpy() - expected).max() < 1e-5
 
 
-def test_running_statistics_are_causal():
+def test_running_statistics_of_mel_bands_have_a_mean_for_each():
+    spectrogram = torch.rand(1, 7, 9, generator=torch.manual_seed(0)) + torch.arange(7)[:, None]
+    features, _ = normalize_running(spectrogram, torch.tensor([9]), statistics=MEL)
+    prior = np.tile(two_values(MEL).ravel(), (7, MEL.prior_frames))
+    for frame in range(9):
+        seen = spectrogram[0, :, : frame + 1].double().numpy()
+        values = np.concatenate([prior, seen, seen], axis=1)
+        means = values.mean(axis=1)
+        expected = (spectrogram[0, :, frame].numpy() - means) / np.sqrt(
+            np.mean((values - means[:, None]) ** 2)
+        )
+        assert np.abs(features[0, :, frame].numpy() - expected).max() < 1e-5
+
+
+@pytest.mark.parametrize("scale", ["linear", "mel"])
+def test_running_statistics_are_causal(scale):
     waveform = noise(16000)
     changed = waveform.clone()
     changed[8000:] *= 30
-    before, after = (running(each[None])[0] for each in (waveform, changed))
+    before, after = (running(each[None], scale=scale)[0] for each in (waveform, changed))
     first = int((before != after).any(dim=1).nonzero()[0, 1])
     assert first == 50  # whose window starts 160 samples before
 

@@ -27,7 +27,7 @@ FIXED: dict[str, Any] = {
     "scale": "mel", "window_size": 0.025, "window_stride": 0.02,
     "rnn_type": "gru", "hidden_size": 256, "hidden_layers": 3, "dropout": 0.2,
     "adam": True, "learning_rate": 1.5e-3, "schedule": "cosine", "warmup_epochs": 0.5,
-    "flat_start": 1.0, "plain_epochs": 5,
+    "minutes": 60.0, "flat_start": 1.0, "plain_epochs": 5,
     "speed_perturb": True, "speed_volume_perturb": True, "spec_augment": "adaptive",
 }  # fmt: skip
 

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Self
 
+from deepspeech import log
 from deepspeech.options import FRACTION, NOT_NEGATIVE, POSITIVE, SEED, Options, one_of, option
+
+if TYPE_CHECKING:
+    from deepspeech.training.history import EpochRow
+
+VALIDATION = 1.1  # time of an epoch with its validation, relative to the training alone
 
 
 @dataclass(frozen=True)
@@ -12,6 +20,13 @@ class TrainingConfig(Options):
     """Training"""
 
     epochs: int = option(70, "number of passes over the training data", POSITIVE)
+    minutes: float = option(
+        0.0,
+        "train no more epochs than fit into about so many minutes, by the time that the first one takes; "
+        "0: all of them",
+        NOT_NEGATIVE,
+        metavar="M",
+    )
     seed: int = option(123456, "seed of weights, shuffling and augmentation", SEED)
     cuda: bool = option(True, "train on the GPU if there is one")
     precision: str = option(
@@ -97,3 +112,15 @@ class TrainingConfig(Options):
     id: str = option(
         "DeepSpeech training", "name of the run in TensorBoard and in the figure", metavar="NAME"
     )
+
+    def fitted(self, history: Sequence[EpochRow]) -> Self:
+        """These options with no more epochs than fit into `minutes`, once the first one is done.
+
+        It follows from the history alone, so that a run resumes with the same number.
+        """
+        if not (self.minutes and history):
+            return self
+        fit = int(60 * self.minutes / (VALIDATION * max(history[0].seconds, 1e-9)))
+        if len(history) == 1 and fit < self.epochs:
+            log.info(f"--minutes {self.minutes:g}: {max(fit, 1)} of {self.epochs} epochs fit")
+        return replace(self, epochs=min(self.epochs, max(fit, 1)))

@@ -191,6 +191,7 @@ class Trainer:
         rate = learning_rate(self.config, self.progress.epoch, share=1.0)
         row = self.progress.row(evaluation, rate)
         self.history.append(row)
+        self.config = self.config.fitted(self.history)
         self.progress = Progress(epoch=row.epoch, named=self.progress.named)
         reason = self.selection.choose(evaluation, row.epoch, self.config.best_by == "noise")
         distributed.on_rank_zero(lambda: self._write(row, evaluation, bool(reason)))
@@ -286,7 +287,7 @@ class Trainer:
         if state.imported:
             log.info(f"{state.source}: resuming after epoch {epoch} of deepspeech.pytorch, {note}")
         self.progress, self.history, self.new_layers = state.progress, state.history, state.new_layers
-        best = self.config.best_val_model_name
+        self.config, best = self.config.fitted(self.history), self.config.best_val_model_name
         if distributed.on_rank_zero(lambda: best in self.folder.names()):
             self.selection = state.selection  # else any model is better than none
         if self.progress.batch and not same_batches:

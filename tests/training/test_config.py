@@ -1,12 +1,17 @@
 """Options: defaults, checks, conversion to plain data and back."""
 
+from dataclasses import replace
+
 import pytest
 
+from deepspeech.audio.augment import AugmentConfig
 from deepspeech.audio.config import FeatureConfig
 from deepspeech.data.loader import DataConfig
 from deepspeech.errors import InputError
 from deepspeech.model.config import ModelConfig
+from deepspeech.tools.preset import PresetConfig
 from deepspeech.training.config import TrainingConfig
+from deepspeech.training.history import EpochRow
 
 
 def test_defaults_are_those_of_the_paper_and_of_deepspeech_pytorch():
@@ -15,6 +20,16 @@ def test_defaults_are_those_of_the_paper_and_of_deepspeech_pytorch():
     assert (model.bidirectional, model.lookahead_context) == (True, 20)
     assert (training.learning_rate, training.momentum, training.max_norm) == (3e-4, 0.9, 400)
     assert (training.epochs, training.seed, training.learning_anneal) == (70, 123456, 1.1)
+
+
+@pytest.mark.parametrize(("minutes", "epochs"), [(0, 70), (1, 5), (0.001, 1), (1000, 70)])
+def test_as_many_epochs_as_fit_into_the_minutes(minutes, epochs):
+    config = TrainingConfig(minutes=minutes)
+    assert config.fitted([]) == config
+    row = EpochRow(1, 1.0, 1.0, 0.5, 0.5, 1e-3, 10.0, 60.0, 0.0, 0, 0, 0)
+    once = config.fitted([row])
+    assert once.epochs == epochs
+    assert once.fitted([row, replace(row, epoch=2, seconds=99.0)]) == once, "by the first epoch only"
 
 
 @pytest.mark.parametrize(
@@ -63,3 +78,14 @@ def test_plain_data_and_back():
 def test_unknown_names_in_plain_data_are_refused():
     with pytest.raises(TypeError, match="depth"):
         FeatureConfig.from_dict({"depth": 3})
+
+
+def test_without_flags_training_is_that_of_deepspeech_pytorch():
+    """What the toolkit adds is off, or changes nothing of the weights, unless a flag asks for it."""
+    training, model, features, augment = TrainingConfig(), ModelConfig(), FeatureConfig(), AugmentConfig()
+    assert (training.flat_start, training.plain_epochs, training.minutes, training.patience) == (0, 0, 0, 0)
+    assert (training.schedule, training.warmup_epochs, training.weight_decay) == ("anneal", 0, 1e-5)
+    assert (training.adam, training.grad_accumulation) == (False, 1)
+    assert (model.dropout, features.scale, features.normalize) == (0, "linear", "utterance")
+    assert not any((augment.speed_perturb, augment.speed_volume_perturb, augment.spec_augment))
+    assert PresetConfig().preset is None

@@ -414,3 +414,11 @@ def test_dropout_and_masks_start_after_the_plain_epochs(corpus, tmp_path, labels
     trainer.fit()
     assert masked == [2] * 12
     assert drops == [False] * 6 + [True] * 3
+
+
+def test_training_ends_in_time_and_a_resumed_run_at_the_same_epoch(corpus, tmp_path, labels):
+    trainer = make_trainer(corpus, tmp_path, labels, epochs=50, schedule="cosine", minutes=1e-6)
+    assert [row.epoch for row in trainer.fit()] == [1]
+    again = resumed(tmp_path / LAST, corpus, tmp_path, labels, epochs=50, schedule="cosine", minutes=1e-6)
+    assert again.config.epochs == 1
+    assert len(again.fit()) == 1, "all that fit are done"

@@ -75,7 +75,7 @@ def script_environment() -> dict[str, str]:
 def load_script(name: str) -> ModuleType:
     """A script as a module, whatever else on the path has its name; nothing of it runs."""
     spec = importlib.util.spec_from_file_location(f"script_{Path(name).stem}", ROOT / name)
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure the word and character error rate of a model on a manifest CSV."""
+"""Measure the word and character error rate of a model on a manifest."""
 
 from deepspeech import cli
 from deepspeech.commands.test import main

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train a Deep Speech 2 model from manifest CSVs."""
+"""Train a Deep Speech 2 model from manifests."""
 
 from deepspeech import cli
 from deepspeech.commands.train import main

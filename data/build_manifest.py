@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make a manifest CSV of a folder of audio files and their transcripts (.txt)."""
+"""Make a manifest of a folder of audio files and their transcripts (.txt)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Pack the utterances of a manifest CSV into tar shards, for corpora too large for loose files.
+"""Pack the utterances of a manifest into tar shards, for corpora too large for loose files.
 
 Train on them with --train-manifest 'DIR/NAME-{000..099}.tar' or 'DIR/NAME-*.tar', in quotes to keep the shell
 from expanding the pattern.
@@ -24,7 +24,7 @@ EXAMPLES = "data/make_shards.py train.csv --output-dir shards/ --name train"
 class ShardConfig(Options):
     """Shards"""
 
-    manifest: str = option("", "manifest to pack", positional=True, metavar="CSV")
+    manifest: str = option("", "manifest to pack", positional=True, metavar="FILE")
     output_dir: str = option("", "folder of the shards", required=True, metavar="DIR")
     name: str = option("shards", "prefix of their names")
     shard_megabytes: float = option(1000.0, "maximum size of a shard", POSITIVE)

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Merge manifest CSVs into one without duplicates, shortest utterance first."""
+"""Merge manifests into one without duplicates, shortest utterance first."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EXAMPLES = "data/merge_manifests.py an4.csv libri.csv --output-path all.csv --mi
 class MergeConfig(ManifestConfig):
     """Manifest"""
 
-    manifests: tuple[str, ...] = option((), "manifests", positional=True, nargs="+", metavar="CSV")
+    manifests: tuple[str, ...] = option((), "manifests", positional=True, nargs="+", metavar="FILE")
 
 
 def main(argv: Sequence[str] | None = None) -> None:

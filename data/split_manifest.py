@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Split a manifest CSV at random, for example into training and validation data."""
+"""Split a manifest at random, for example into training and validation data."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ EXAMPLES = (
 class SplitConfig(Options):
     """Parts"""
 
-    manifest: str = option("", "manifest to split", positional=True, metavar="CSV")
-    output_paths: tuple[str, ...] = option((), "manifests to write", nargs="+", required=True, metavar="CSV")
+    manifest: str = option("", "manifest to split", positional=True, metavar="FILE")
+    output_paths: tuple[str, ...] = option((), "manifests to write", nargs="+", required=True, metavar="FILE")
     fractions: tuple[float, ...] = option((0.9, 0.1), "their shares", POSITIVE, nargs="+")
     seed: int = option(123456, "seed of the random choice", NOT_NEGATIVE)
     speaker_level: int = option(

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Verify every file of a manifest CSV: print all faults with their lines, and statistics."""
+"""Verify every file of a manifest: print all faults with their lines, and statistics."""
 
 from deepspeech import cli
 from deepspeech.commands.verify import main

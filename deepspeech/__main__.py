@@ -9,12 +9,13 @@ from deepspeech import __version__, cli
 from deepspeech.errors import InputError
 
 COMMANDS = {
-    "train": "train a model from manifest CSVs",
+    "train": "train a model from manifests",
     "test": "measure the word and character error rate of a model",
     "transcribe": "transcribe audio files, folders or a live stream",
     "tune-lm": "find the weights of a language model on validation data",
     "build-lm": "build an n-gram language model from text",
     "verify": "check every file of a manifest",
+    "manifest": "convert a manifest between CSV, JSON lines and Kaldi folders",
     "export": "write a model for another runtime, as ONNX",
     "export-v2": "write a model as a deepspeech.pytorch 2.x file",
 }

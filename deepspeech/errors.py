@@ -1,5 +1,8 @@
 """The one exception that scripts turn into a message for the user."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class InputError(Exception):
     """A mistake in what the user gave: says the place, the value and the remedy.
@@ -14,3 +17,16 @@ class UnreadableError(InputError):
 
 class DivergedError(InputError):
     """Too many steps in a row had a loss or gradient that is not finite."""
+
+
+@contextmanager
+def at(place: str) -> Iterator[None]:
+    """Put the place, if it is known, before the message of an `InputError`.
+
+    Raises:
+        InputError: With that message.
+    """
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{place}: {error}" if place else str(error)) from None

@@ -14,6 +14,14 @@ from deepspeech.errors import InputError
 
 Content: TypeAlias = bytes | mmap.mmap
 
+AUDIO_SUFFIXES = (
+    ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".snd", ".sph", ".w64",
+    ".wav",
+)  # fmt: skip
+WIDTHS = {  # bytes of a sample
+    "ALAW": 1, "ULAW": 1, "PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4,
+    "DOUBLE": 8,
+}  # fmt: skip
 KINDS = "wav, flac, ogg, mp3, aiff, au, caf, w64, sph"
 STREAMED = 0x7FFFF000  # sizes of 32 bits from here on mean "unknown": the writer could not seek back
 BEGINNING_OF_STREAM = 2  # flag of an Ogg page

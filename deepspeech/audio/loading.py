@@ -6,8 +6,7 @@ import contextlib
 import math
 import mmap
 import os
-import tempfile
-import threading
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,21 +15,28 @@ import soundfile
 import soxr
 
 from deepspeech.audio import containers, mpeg
-from deepspeech.audio.containers import KINDS, Content, Part, View
+from deepspeech.audio.containers import AUDIO_SUFFIXES, KINDS, WIDTHS, Content, Part, View
 from deepspeech.errors import InputError
 
-AUDIO_SUFFIXES = (
-    ".aif", ".aifc", ".aiff", ".au", ".caf", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".snd", ".sph", ".w64",
-    ".wav",
-)  # fmt: skip
 STEP = 1 << 18  # samples that are decoded at a time where their number is not known
 UNKNOWN = 1 << 62  # libsndfile's number of samples from here on means that it does not know
-WIDTHS = {  # bytes of a sample
-    "ALAW": 1, "ULAW": 1, "PCM_S8": 1, "PCM_U8": 1, "PCM_16": 2, "PCM_24": 3, "PCM_32": 4, "FLOAT": 4,
-    "DOUBLE": 8,
-}  # fmt: skip
-STDERR = 2
-LOCK = threading.Lock()  # of standard error
+SEGMENT = re.compile(r"(.+)#t=(\d+(?:\.\d+)?)(?:,(\d+(?:\.\d+)?))?", re.DOTALL)
+TOLERANCE = 0.1  # seconds by which a segment may end after its file: times are often rounded
+
+
+def segment(path: str | Path, start: float, stop: float = math.inf) -> str:
+    """The path of a segment of an audio file, in seconds: `a.wav#t=12.5,17`, a W3C media fragment.
+
+    All functions here take such a path where they take a file (https://www.w3.org/TR/media-frags/).
+    """
+    times = (f"{each:.6f}".rstrip("0").rstrip(".") for each in (start, stop) if each < math.inf)
+    return f"{path}#t={','.join(times)}"
+
+
+def locate(path: str | Path) -> tuple[str, float, float]:
+    """The audio file that a path names, and the start and the stop of its segment in seconds."""
+    match = SEGMENT.fullmatch(str(path))
+    return (match[1], float(match[2]), float(match[3] or math.inf)) if match else (str(path), 0.0, math.inf)
 
 
 def find_audio(folder: str | Path) -> list[str]:
@@ -59,7 +65,8 @@ def load_audio(path: str | Path, sample_rate: int, data: bytes | None = None) ->
     """Load an audio file: wav, flac, ogg, opus, mp3 and others of any sample rate, width, number of channels.
 
     Args:
-        path: An audio file.
+        path: An audio file, or a `segment` of one: nothing after it is decoded, and in wav and flac
+            nothing before it.
         sample_rate: Sample rate of the result, Hz.
         data: The file's content, for a file in a shard; `path` then only names it.
 
@@ -67,7 +74,7 @@ def load_audio(path: str | Path, sample_rate: int, data: bytes | None = None) ->
         Mono waveform (samples,), float32; full scale is 1.
 
     Raises:
-        InputError: The file is missing, no audio, damaged, truncated or empty.
+        InputError: The file is missing, no audio, damaged, truncated or empty, or ends before the segment.
     """
     blocks = list(_blocks(path, sample_rate, math.inf, data))
     return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
@@ -93,17 +100,26 @@ def duration(path: str | Path, data: bytes | None = None) -> float:
     """Seconds of audio, by what the container holds and without decoding it.
 
     Args:
-        path: An audio file.
+        path: An audio file, or a segment of one.
         data: Its content, as in `load_audio`.
 
     Raises:
-        InputError: The file is missing, no audio, truncated or empty.
+        InputError: The file is missing, no audio, truncated or empty, or ends before the segment.
     """
+    name, start, stop = locate(path)
     seconds = 0.0
-    with _opened(path, data) as streams:
+    with _opened(name, data) as streams:
         for file in streams:
             seconds += file.count() / file.samplerate
-    return seconds
+        _check_segment(start, stop, seconds)
+    return min(stop, seconds) - start
+
+
+def _check_segment(start: float, stop: float, seconds: float) -> None:
+    if not start < min(stop, seconds) or (stop < math.inf and stop > seconds + TOLERANCE):
+        until = "the end" if stop == math.inf else f"{stop:g} s"
+        length = f": it has {seconds:.2f} s" if start < stop else ""
+        raise InputError(f"no audio from {start:g} s to {until}{length}; correct the times")
 
 
 def sample_rate(path: str | Path) -> int:
@@ -112,7 +128,7 @@ def sample_rate(path: str | Path) -> int:
     Raises:
         InputError: As in `duration`.
     """
-    with _opened(path, None) as streams:
+    with _opened(locate(path)[0], None) as streams:
         return int(next(streams).samplerate)
 
 
@@ -140,11 +156,17 @@ def find_parts(data: Content) -> list[Part]:
 def _blocks(
     path: str | Path, sample_rate: int, seconds: float, data: bytes | None = None
 ) -> Iterator[np.ndarray]:
-    with _opened(path, data) as streams:
+    name, start, stop = locate(path)
+    position = 0.0  # seconds
+    with _opened(name, data) as streams:
         for file in streams:
-            resampler = soxr.ResampleStream(file.samplerate, sample_rate, 1, dtype="float32")
-            for block, last in file.blocks(seconds):
-                yield resampler.resample_chunk(block, last=last) if file.samplerate != sample_rate else block
+            rate = file.samplerate
+            resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32")
+            span = (round(min(max(rate * (each - position), 0), UNKNOWN)) for each in (start, stop))
+            for block, last in file.blocks(seconds, *span):
+                yield resampler.resample_chunk(block, last=last) if rate != sample_rate else block
+            position += file.position / rate
+        _check_segment(start, stop, position)
 
 
 @contextlib.contextmanager
@@ -191,7 +213,8 @@ class _Decoder(soundfile.SoundFile):
 
     def __init__(self, content: Content, part: Part, descriptor: int | None) -> None:
         self.part = part
-        self.muted = _caught if part.mpeg else contextlib.nullcontext
+        self.position = 0  # samples that are decoded or skipped
+        self.muted = mpeg.muted if part.mpeg else contextlib.nullcontext
         whole = not part.header and part.stop - part.start == len(content)
         if whole and descriptor is not None:  # read without Python's help
             os.lseek(descriptor, 0, os.SEEK_SET)
@@ -221,74 +244,56 @@ class _Decoder(soundfile.SoundFile):
         Raises:
             InputError: The last one cannot be decoded.
         """
-        if not self.expected:
-            return self._decoded()
-        if self.format == "FLAC":
-            content = self.source.content
-            try:
-                with soundfile.SoundFile(View(content, Part(0, len(content)))) as file:
-                    file.seek(self.expected - 1)
-                    complete = len(file.read(1)) == 1
-            except soundfile.LibsndfileError:
-                complete = False
-            return self.expected if complete else self._decoded()
-        return self.expected
+        there = self.expected > 0
+        if there and self.format == "FLAC":
+            content, there = self.source.content, False
+            with contextlib.suppress(soundfile.LibsndfileError):
+                file = soundfile.SoundFile(View(content, Part(0, len(content))))
+                file.seek(self.expected - 1)
+                there = len(file.read(1)) == 1
+        return self.expected if there else sum(len(block) for block, _ in self.blocks(math.inf))
 
-    def _decoded(self) -> int:
-        return sum(len(block) for block, _ in self.blocks(math.inf))
-
-    def blocks(self, seconds: float) -> Iterator[tuple[np.ndarray, bool]]:
-        """Mono waveforms (samples,), each with whether it is the last.
+    def blocks(
+        self, seconds: float, start: int = 0, stop: int = UNKNOWN
+    ) -> Iterator[tuple[np.ndarray, bool]]:
+        """Mono waveforms (samples,) between two samples, each with whether it is the last.
 
         Raises:
             InputError: The stream is damaged or truncated.
         """
         count = int(min(max(seconds * self.samplerate, 1), max(self.expected + 1, STEP)))
-        read, block = 0, self._mono(count)
+        self._skip(start)
+        block = self._mono(min(count, max(stop - self.position, 0)))
         while len(block):
-            read += len(block)
-            following = self._mono(count) if len(block) == count else block[:0]
+            following = self._mono(min(count, stop - self.position)) if len(block) == count else block[:0]
             yield block, not len(following)
             block = following
-        if read < self.expected:
+        if self.position < min(self.expected, stop):
             raise InputError(
-                f"truncated audio: {read} of {self.expected} samples can be read; replace the file"
+                f"truncated audio: {self.position} of {self.expected} samples can be read; replace the file"
             )
 
-    def _mono(self, count: int) -> np.ndarray:
+    def _skip(self, samples: int) -> None:
+        """Go to a sample, or to the end; codecs whose samples depend on earlier ones decode those."""
+        exact = self.format == "FLAC" or self.subtype in WIDTHS
+        if exact and (target := min(samples, self.expected - 1)) > 0:
+            self._mono(0, target)
+        while self.position < samples and len(self._mono(min(samples - self.position, STEP))):
+            pass
+
+    def _mono(self, count: int, start: int | None = None) -> np.ndarray:
         exact = self.subtype == "PCM_16"  # libsndfile's own conversion takes three times as long
         try:
             with self.muted():
+                if start is not None:
+                    self.position = self.seek(start)
                 samples: np.ndarray = self.read(count, "int16" if exact else "float32", always_2d=True)
         except soundfile.LibsndfileError as error:
             raise InputError(f"damaged audio: {str(error).rstrip('.')}; replace the file") from None
+        self.position += len(samples)
         if exact:
             samples = samples * np.float32(2**-15)
         waveform = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1)
         if not np.isfinite(waveform).all():
             raise InputError("audio has NaN or infinite samples; replace the file")
         return waveform
-
-
-@contextlib.contextmanager
-def _caught() -> Iterator[None]:
-    """Keep what the mp3 decoder writes off the terminal; what others write meanwhile comes after it.
-
-    Raises:
-        InputError: The decoder reports an error.
-    """
-    with LOCK, tempfile.TemporaryFile() as file:
-        saved = os.dup(STDERR)
-        os.dup2(file.fileno(), STDERR)
-        try:
-            yield
-        finally:
-            os.dup2(saved, STDERR)
-            os.close(saved)
-        file.seek(0)
-        for line in file:
-            if b"libmpg123" in line and b"error" in line:
-                reason = line.decode(errors="replace").rpartition("error: ")[2].strip(" !\n")
-                raise InputError(f"damaged audio: {reason}; replace the file")
-            if b"libmpg123" not in line and not line.startswith(b"Warning: Xing") and line.strip():
-                os.write(STDERR, line)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
 import struct
+import tempfile
+import threading
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +20,8 @@ RATES = ((11025, 12000, 8000), (), (22050, 24000, 16000), (44100, 48000, 32000))
 LAYER_3 = 1
 HIGHEST = 14 << 4  # bit rate
 DELAY = 529  # samples of a decoder
+STDERR = 2
+LOCK = threading.Lock()  # of standard error
 KILOBITS = {  # by layer; the second row is for MPEG 2 and 2.5
     3: (range(32, 449, 32), (32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256)),
     2: (
@@ -161,3 +168,27 @@ def _frame(head: bytes) -> Frame | None:
     side = {(True, False): 32, (True, True): 17, (False, False): 17, (False, True): 9}[first, mono]
     info = 4 + side if layer == LAYER_3 and not protected else 0
     return Frame(bytes([head[1] | 1, head[2] & 12, mono]), length, samples, info, layer)
+
+
+@contextlib.contextmanager
+def muted() -> Iterator[None]:
+    """Keep what the mp3 decoder writes off the terminal; what others write meanwhile comes after it.
+
+    Raises:
+        InputError: The decoder reports an error.
+    """
+    with LOCK, tempfile.TemporaryFile() as file:
+        saved = os.dup(STDERR)
+        os.dup2(file.fileno(), STDERR)
+        try:
+            yield
+        finally:
+            os.dup2(saved, STDERR)
+            os.close(saved)
+        file.seek(0)
+        for line in file:
+            if b"libmpg123" in line and b"error" in line:
+                reason = line.decode(errors="replace").rpartition("error: ")[2].strip(" !\n")
+                raise InputError(f"damaged audio: {reason}; replace the file")
+            if b"libmpg123" not in line and not line.startswith(b"Warning: Xing") and line.strip():
+                os.write(STDERR, line)

@@ -14,7 +14,7 @@ from deepspeech import cli
 from deepspeech.atomic_file import write_atomic
 from deepspeech.beam_search.arpa import parse_arpa
 from deepspeech.beam_search.language_model import SPACE
-from deepspeech.data.manifest import read_manifest, read_transcript
+from deepspeech.data.manifest import JSON, read_manifest, read_transcript
 from deepspeech.errors import InputError
 from deepspeech.labels import PATH_HELP, Labels
 from deepspeech.options import Options, one_of, option
@@ -32,7 +32,11 @@ class LanguageModelConfig(Options):
     """Language model"""
 
     texts: tuple[str, ...] = option(
-        (), "text files of a sentence a line, and manifest CSVs", positional=True, nargs="+", metavar="FILE"
+        (),
+        "text files of a sentence a line, and manifests (.csv, .jsonl)",
+        positional=True,
+        nargs="+",
+        metavar="FILE",
     )
     out: str = option("", "the file to write", positional=True, metavar="OUT")
     order: int = option(3, "order of the n-grams", one_of(2, 3, 4, 5))
@@ -81,11 +85,11 @@ def read_texts(paths: Iterable[str]) -> Iterator[str]:
         InputError: A file cannot be read.
     """
     for path in paths:
-        if path.endswith(".csv"):
+        if path.endswith((".csv", *JSON)):
             utterances, faults = read_manifest(path)
             if faults:
                 raise InputError(faults[0])
-            yield from (read_transcript(utterance.transcript_path) for utterance in utterances)
+            yield from (utterance.read_text() for utterance in utterances)
         else:
             yield from read_transcript(path).splitlines()
 

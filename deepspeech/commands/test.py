@@ -1,4 +1,4 @@
-"""Measure the word and character error rate of a model on a manifest CSV."""
+"""Measure the word and character error rate of a model on a manifest."""
 
 from __future__ import annotations
 
@@ -99,7 +99,9 @@ def show(evaluation: Evaluation, data: EvaluationConfig) -> None:
 class EvaluationConfig(Options):
     """Test data"""
 
-    test_manifest: str = option("data/test_manifest.csv", "CSV of audio,transcript[,seconds]", metavar="FILE")
+    test_manifest: str = option(
+        "data/test_manifest.csv", "CSV of audio,transcript[,seconds], or JSON lines", metavar="FILE"
+    )
     # Names and defaults of the next four are those of DataConfig, which is made from the same flags
     batch_size: int = option(20, "utterances in a batch", POSITIVE)
     num_workers: int = option(4, "processes that load data; 0 loads in the main one", NOT_NEGATIVE)

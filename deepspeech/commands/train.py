@@ -1,4 +1,4 @@
-"""Train a Deep Speech 2 model from manifest CSVs."""
+"""Train a Deep Speech 2 model from manifests."""
 
 from __future__ import annotations
 

@@ -55,10 +55,10 @@ class TuningConfig(Options):
     )
     model_path: str | None = option(None, "the model whose beam search to tune", metavar="FILE")
     val_manifest: str | None = option(
-        None, "CSV of the utterances to tune on", needs="model_path", metavar="FILE"
+        None, "manifest of the utterances to tune on", needs="model_path", metavar="FILE"
     )
     train_manifest: str | None = option(
-        None, "CSV of the transcripts to build a 3-gram of", needs="model_path", metavar="FILE"
+        None, "manifest of the transcripts to build a 3-gram of", needs="model_path", metavar="FILE"
     )
     trials: int = option(60, "pairs of alpha and beta to try", POSITIVE)
     alpha_range: tuple[float, float] = option((0.0, 3.0), "where to look for alpha", nargs=2, metavar="A")

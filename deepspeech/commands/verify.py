@@ -1,4 +1,4 @@
-"""Verify every file of a manifest CSV: print all faults with their lines, and statistics.
+"""Verify every file of a manifest: print all faults with their lines, and statistics.
 
 The exit status is 1 if there are faults.
 """
@@ -21,7 +21,7 @@ EXAMPLES = "  deepspeech verify train.csv --plot train.png"
 class VerifyConfig(Options):
     """Manifest"""
 
-    manifest: str = option("", "manifest to verify", positional=True, metavar="CSV")
+    manifest: str = option("", "manifest to verify", positional=True, metavar="FILE")
     labels_path: str | None = option(None, PATH_HELP, metavar="FILE")
     headers_only: bool = option(False, "faster: do not decode the audio")
     plot: str | None = option(

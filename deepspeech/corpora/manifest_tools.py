@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 
 from deepspeech.audio import loading
-from deepspeech.audio.loading import AUDIO_SUFFIXES, find_audio
+from deepspeech.audio.containers import AUDIO_SUFFIXES
+from deepspeech.audio.loading import find_audio
 from deepspeech.data.manifest import Utterance, read_manifest
 from deepspeech.data.parallel import map_checked, report_faults
-from deepspeech.errors import InputError
+from deepspeech.errors import InputError, at
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
 
 
@@ -22,7 +23,7 @@ from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
 class ManifestConfig(Options):
     """Manifest"""
 
-    output_path: str = option("", "manifest to write", required=True, metavar="CSV")
+    output_path: str = option("", "manifest to write", required=True, metavar="FILE")
     min_duration: float = option(0.0, "leave out shorter utterances, in seconds", NOT_NEGATIVE)
     max_duration: float | None = option(None, "leave out longer utterances, in seconds", POSITIVE)
     skip_faulty: bool = option(False, "skip faulty files or rows instead of stopping")
@@ -79,7 +80,7 @@ def merge(paths: Iterable[str | Path], skip_faulty: bool = False) -> list[Uttera
         for each in utterances:
             key = os.path.abspath(each.audio_path)
             known = merged.setdefault(key, each)
-            if os.path.abspath(known.transcript_path) != os.path.abspath(each.transcript_path):
+            if _transcript(known) != _transcript(each):
                 faults.append(
                     f"{each.place}: {each.audio_path} has another transcript in {known.place}; remove one"
                 )
@@ -87,6 +88,10 @@ def merge(paths: Iterable[str | Path], skip_faulty: bool = False) -> list[Uttera
                 merged[key] = each
         report_faults(path, faults, skip_faulty)
     return sort(merged.values())
+
+
+def _transcript(utterance: Utterance) -> str:
+    return os.path.abspath(utterance.transcript_path) if utterance.text is None else utterance.text
 
 
 def sort(utterances: Iterable[Utterance]) -> list[Utterance]:
@@ -109,10 +114,8 @@ def prune(
     longest = math.inf if longest is None else longest
 
     def timed(each: Utterance) -> tuple[Utterance, float]:
-        try:
+        with at(each.place):
             seconds = each.duration or loading.duration(each.audio_path)
-        except InputError as fault:
-            raise InputError(f"{each.place}: {fault}" if each.place else str(fault)) from None
         return replace(each, duration=seconds), seconds
 
     results, faults = map_checked(timed, utterances, "Reading durations")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,10 +15,10 @@ import torch
 from deepspeech.audio import loading
 from deepspeech.audio.config import FeatureConfig
 from deepspeech.data.corpus import encode
-from deepspeech.data.manifest import Utterance, read_manifest, read_transcript
+from deepspeech.data.manifest import Utterance, read_manifest
 from deepspeech.data.parallel import map_checked
 from deepspeech.decoding.alignment import minimum_frames
-from deepspeech.errors import InputError
+from deepspeech.errors import InputError, at
 from deepspeech.labels import Labels
 from deepspeech.model.deepspeech2 import DeepSpeech
 
@@ -32,7 +33,7 @@ class Checked:
     utterance: Utterance
     text: str
     seconds: float
-    digest: bytes  # of the audio file; empty if only its header was read
+    digest: bytes  # of the samples; empty if only the file's header was read
     faults: list[str]
 
 
@@ -82,10 +83,8 @@ def verify(
     utterances, faults = read_manifest(path)
 
     def check(utterance: Utterance) -> Checked:
-        try:
+        with at(utterance.place):
             return _check(utterance, labels, features, decode)
-        except InputError as fault:
-            raise InputError(f"{utterance.place}: {fault}") from None
 
     checked, unreadable = map_checked(check, utterances, f"Verifying {path}")
     faults += unreadable + [f"{each.utterance.place}: {fault}" for each in checked for fault in each.faults]
@@ -98,18 +97,18 @@ def verify(
 
 
 def _check(utterance: Utterance, labels: Labels, features: FeatureConfig, decode: bool) -> Checked:
-    path, transcript, faults, digest = utterance.audio_path, utterance.transcript_path, [], b""
+    path, faults, digest = utterance.audio_path, [], b""
+    transcript = utterance.transcript_path or "text"
     seconds = loading.duration(path)
     if decode:
         waveform = loading.load_audio(path, features.sample_rate)
-        with open(path, "rb") as file:
-            digest = hashlib.file_digest(file, "blake2b").digest()
+        digest = hashlib.blake2b(waveform.tobytes()).digest()
         seconds = len(waveform) / features.sample_rate
         if np.abs(waveform).max() < SILENCE:
             faults.append(f"{path}: silence; remove the row")
     if utterance.duration is not None and abs(utterance.duration - seconds) > TOLERANCE:
         faults.append(f"{path}: {utterance.duration:.2f} s in the manifest, {seconds:.2f} s in the file")
-    text = " ".join(read_transcript(transcript).split())
+    text = " ".join(utterance.read_text().split())
     if not text:
         faults.append(f"{transcript}: empty transcript")
     try:
@@ -141,6 +140,5 @@ def _duplicates(checked: Sequence[Checked]) -> list[str]:
 
 def _line(fault: str) -> tuple[str, int]:
     """Sort key of a fault: file, then line number."""
-    path, _, rest = fault.partition(".csv:")
-    number = rest.partition(":")[0]
-    return path, int(number) if number.isdigit() else 0
+    place = re.match(r"(.*?):(\d+):", fault)
+    return (place[1], int(place[2])) if place else (fault, 0)

@@ -13,10 +13,10 @@ import numpy as np
 
 from deepspeech.audio import loading
 from deepspeech.data import shards
-from deepspeech.data.manifest import Utterance, read_manifest, read_transcript
+from deepspeech.data.manifest import Utterance, read_manifest
 from deepspeech.data.parallel import map_checked, report_faults
 from deepspeech.data.ragged import RaggedArray, Strings
-from deepspeech.errors import InputError
+from deepspeech.errors import InputError, at
 from deepspeech.labels import Labels, UnknownCharacters
 
 
@@ -24,7 +24,7 @@ class Corpus:
     """An immutable sequence of checked utterances with durations and encoded transcripts, in a few arrays.
 
     Args:
-        utterances: All of loose files or all `shards.Member`.
+        utterances: In loose files or in shards (`shards.Member`). Their text is not kept.
         targets: Label indices of every transcript.
     """
 
@@ -34,8 +34,8 @@ class Corpus:
         self.audio_paths = Strings(each.audio_path for each in utterances)
         self.transcript_paths = Strings(each.transcript_path for each in utterances)
         self.places = Strings(each.place for each in utterances)
-        members = (each for each in utterances if isinstance(each, shards.Member))
-        self._spans = np.array([(len(each.shard), each.offset, each.size) for each in members])
+        sharded = any(isinstance(each, shards.Member) for each in utterances)
+        self._spans = np.array(list(map(_span, utterances)) if sharded else [])
 
     def __len__(self) -> int:
         return len(self.durations)
@@ -55,13 +55,18 @@ class Corpus:
             InputError: It cannot be read.
         """
         path, data = self.audio_paths[index], None
-        try:
-            if len(self._spans):
-                prefix, offset, size = self._spans[index].tolist()
+        with at(self.places[index]):
+            prefix, offset, size = self._spans[index].tolist() if len(self._spans) else (0, 0, 0)
+            if prefix:
                 data = shards.read_member(path[:prefix], offset, size)
             return loading.load_audio(path, sample_rate, data)
-        except InputError as error:
-            raise InputError(f"{self.places[index]}: {error}") from None
+
+
+def _span(utterance: Utterance) -> tuple[int, int, int]:
+    """Where an utterance lies in its shard: the length of the shard's path, first byte, bytes."""
+    if isinstance(utterance, shards.Member):
+        return len(utterance.shard), utterance.offset, utterance.size
+    return 0, 0, 0
 
 
 def load_corpus(
@@ -89,13 +94,12 @@ def load_corpus(
     dtype = np.min_scalar_type(len(labels))
 
     def check(row: Utterance) -> tuple[Utterance, array[Any]]:
-        try:
-            row, text = (row, row.text) if isinstance(row, shards.Member) else _open(row)
-            target = encode(text, labels, unknown)
+        with at(row.place):
+            row = row if isinstance(row, shards.Member) else _open(row)
+            target = encode(row.read_text(), labels, unknown)
             if not target and not allow_empty:
-                raise InputError(f"{row.transcript_path}: empty transcript; training needs text")
-        except InputError as fault:
-            raise InputError(f"{row.place}: {fault}") from None
+                file = f"{row.transcript_path}: " if row.transcript_path else ""
+                raise InputError(f"{file}empty transcript; training needs text")
         return row, array(dtype.char, target)
 
     read = shards.read_shards if shards.is_pattern(path) else read_manifest
@@ -107,13 +111,13 @@ def load_corpus(
     return Corpus([row for row, _ in checked], RaggedArray((target for _, target in checked), dtype))
 
 
-def _open(utterance: Utterance) -> tuple[Utterance, str]:
-    """The utterance with its duration, and its text."""
+def _open(utterance: Utterance) -> Utterance:
+    """The utterance with its duration."""
     if utterance.duration is None:
-        utterance = replace(utterance, duration=loading.duration(utterance.audio_path))
-    elif not os.path.isfile(utterance.audio_path):
-        raise InputError(f"{utterance.audio_path}: no such audio file; correct the path")
-    return utterance, read_transcript(utterance.transcript_path)
+        return replace(utterance, duration=loading.duration(utterance.audio_path))
+    if not os.path.isfile(path := loading.locate(utterance.audio_path)[0]):
+        raise InputError(f"{path}: no such audio file; correct the path")
+    return utterance
 
 
 def encode(text: str, labels: Labels, unknown: str = "error") -> list[int]:
@@ -125,5 +129,11 @@ def encode(text: str, labels: Labels, unknown: str = "error") -> list[int]:
     try:
         return labels.encode(text, unknown)
     except UnknownCharacters as error:
-        hint = "" if labels.unknown(text.upper()) else "; the labels have its upper-case form"
+        cases = {"upper": text.upper(), "lower": text.lower()}
+        hints = [
+            f"; the labels have its {case}-case form"
+            for case, cased in cases.items()
+            if not labels.unknown(cased)
+        ]
+        hint = hints[0] if hints else ""
         raise InputError(f"{error}; add them to the labels or pass --unknown-characters drop{hint}") from None

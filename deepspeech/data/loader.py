@@ -32,11 +32,11 @@ class DataConfig(Options):
 
     train_manifest: str = option(
         "data/train_manifest.csv",
-        "CSV of audio,transcript[,seconds] to train on, or shards: 'x-{000..099}.tar'",
+        "manifest to train on: CSV of audio,transcript[,seconds], JSON lines, or shards: 'x-{000..099}.tar'",
         metavar="FILE",
     )
     val_manifest: str = option(
-        "data/val_manifest.csv", "CSV to validate on after every epoch", metavar="FILE"
+        "data/val_manifest.csv", "manifest to validate on after every epoch", metavar="FILE"
     )
     labels_path: str = option(DEFAULT_PATH, PATH_HELP, metavar="FILE")
     batch_size: int = option(20, "utterances in a batch", POSITIVE)

@@ -24,12 +24,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import soundfile
 from tqdm import tqdm
 
 from deepspeech.audio import loading
-from deepspeech.data.manifest import Utterance, read_transcript
+from deepspeech.audio.containers import AUDIO_SUFFIXES
+from deepspeech.data.manifest import Utterance
 from deepspeech.data.parallel import map_checked
-from deepspeech.errors import InputError
+from deepspeech.errors import InputError, at
 
 COLUMNS = ("name", "offset", "size", "seconds", "text")
 
@@ -41,7 +43,6 @@ class Member(Utterance):
     shard: str  # path of the tar file
     offset: int  # bytes from the start of the tar file to the audio
     size: int  # bytes of the audio
-    text: str  # the transcript
 
 
 def read_member(shard: str, offset: int, size: int) -> bytes:
@@ -184,7 +185,7 @@ def _index_row(key: str, files: Iterable[tarfile.TarInfo], tar: tarfile.TarFile)
         return file.read() if file else b""
 
     named = {os.path.splitext(info.name)[1].lower(): info for info in files}
-    audio = next((named[suffix] for suffix in loading.AUDIO_SUFFIXES if suffix in named), None)
+    audio = next((named[suffix] for suffix in AUDIO_SUFFIXES if suffix in named), None)
     if audio is None or ".txt" not in named:
         raise InputError(f"{key.lstrip('/')}: expected audio and .txt, found {' '.join(sorted(named))}")
     try:
@@ -232,22 +233,23 @@ def write_shards(
 
 
 def _sample(number: int, utterance: Utterance) -> dict[str, str | bytes]:
-    """An utterance in the form that webdataset writes."""
-    path = Path(utterance.audio_path)
-    if path.suffix.lower() not in loading.AUDIO_SUFFIXES:
-        raise InputError(
-            f"{utterance.place}: {path}: not named as audio ({', '.join(loading.AUDIO_SUFFIXES)}); rename it"
-        )
-    try:
-        seconds = loading.duration(path)
-        content = path.read_bytes()
-    except InputError as error:
-        raise InputError(f"{utterance.place}: {error}") from None
-    except OSError as error:
-        raise InputError(f"{utterance.place}: {path}: cannot read audio: {error.strerror}") from None
+    """An utterance in the form that webdataset writes; a segment becomes a FLAC file."""
+    name, *_ = loading.locate(utterance.audio_path)
+    path, suffix = Path(name), os.path.splitext(name)[1].lower()
+    with at(utterance.place):
+        if suffix not in AUDIO_SUFFIXES:
+            raise InputError(f"{path}: not named as audio ({', '.join(AUDIO_SUFFIXES)}); rename it")
+        seconds = loading.duration(utterance.audio_path)
+        text = utterance.read_text()
+        if name == utterance.audio_path:
+            content = path.read_bytes()
+        else:
+            rate, flac = loading.sample_rate(path), io.BytesIO()
+            soundfile.write(flac, loading.load_audio(utterance.audio_path, rate), rate, format="FLAC")
+            content, suffix = flac.getvalue(), ".flac"
     return {
         "__key__": f"{number:08d}-{re.sub('[^A-Za-z0-9_-]+', '-', path.stem)[:60]}",
-        path.suffix.lower().removeprefix("."): content,
-        "txt": read_transcript(utterance.transcript_path).encode(),
+        suffix.removeprefix("."): content,
+        "txt": text.encode(),
         "json": json.dumps({"seconds": seconds}).encode(),
     }

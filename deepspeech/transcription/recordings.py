@@ -34,7 +34,7 @@ class RecordingsConfig(Options):
     files: tuple[str, ...] = option((), "audio files", positional=True, nargs="*", metavar="FILE")
     audio_path: tuple[str, ...] = option((), "audio files", nargs="+", metavar="FILE")
     manifest: str | None = option(
-        None, "CSV of audio,transcript[,seconds] whose audio to transcribe", metavar="FILE"
+        None, "manifest (CSV or JSON lines) whose audio to transcribe", metavar="FILE"
     )
     folder: str | None = option(
         None, "folder whose audio files to transcribe, with all folders below it", metavar="FOLDER"

@@ -1,12 +1,13 @@
 """Audio files of every kind, whole and broken."""
 
+import math
 import os
 
 import numpy as np
 import pytest
 import soundfile
 
-from deepspeech.audio.loading import duration, find_audio, load_audio, stream_audio
+from deepspeech.audio.loading import duration, find_audio, load_audio, locate, segment, stream_audio
 from deepspeech.errors import InputError
 
 RATE = 16000
@@ -189,3 +190,70 @@ def test_pipes_are_named_with_a_remedy(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", "-"):
         assert "send it to --stream -" in refusal(duration, path)
+
+
+SPANS = [(0, 0.5), (0.25, 1.375), (1.9, 2.0), (0.7, 2.9)]  # seconds
+
+
+@pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.aiff", "a.sph"])
+@pytest.mark.parametrize("rate", [8000, 44100])
+def test_a_segment_is_that_stretch_of_the_whole_file(tmp_path, name, rate):
+    suffix = {"a.sph": {"format": "NIST", "subtype": "PCM_16"}}
+    random = np.random.default_rng(0)
+    soundfile.write(tmp_path / name, random.uniform(-0.5, 0.5, 3 * rate), rate, **suffix.get(name, {}))
+    whole = load_audio(tmp_path / name, rate)
+    for start, stop in SPANS:
+        path = segment(tmp_path / name, start, stop)
+        expected = whole[round(start * rate) : round(stop * rate)]
+        assert np.array_equal(load_audio(path, rate), expected)
+        assert np.array_equal(np.concatenate(list(stream_audio(path, rate, 0.3))), expected)
+        assert duration(path) == pytest.approx(len(expected) / rate, abs=1 / rate)
+    assert np.array_equal(load_audio(f"{tmp_path / name}#t=2.5", rate), whole[round(2.5 * rate) :])
+
+
+@pytest.mark.parametrize("name", ["a.mp3", "a.ogg"])
+def test_a_segment_may_span_joined_streams(tmp_path, name):
+    parts = [np.random.default_rng(seed).uniform(-0.5, 0.5, RATE) for seed in range(3)]
+    with open(tmp_path / name, "wb") as joined:
+        for index, part in enumerate(parts):
+            soundfile.write(tmp_path / f"{index}{name}", part, RATE)
+            joined.write((tmp_path / f"{index}{name}").read_bytes())
+    whole = load_audio(tmp_path / name, RATE)
+    for start, stop in SPANS:
+        expected = whole[round(start * RATE) : round(stop * RATE)]
+        assert np.array_equal(load_audio(segment(tmp_path / name, start, stop), RATE), expected)
+
+
+def test_the_name_of_a_segment_keeps_its_times():
+    for start, stop in [(0.0, 1.5), (12345.678901, 12345.7), (3600.0, math.inf)]:
+        assert locate(segment("x/a b.wav", start, stop)) == ("x/a b.wav", start, stop)
+    assert segment("a.wav", 12.5, 17.0) == "a.wav#t=12.5,17"
+    assert locate("a#t=one.wav") == ("a#t=one.wav", 0, math.inf)
+
+
+def test_a_segment_may_end_slightly_after_its_file_but_not_more(tmp_path):
+    soundfile.write(tmp_path / "a.flac", tone(RATE, seconds=1), RATE)
+    assert len(load_audio(segment(tmp_path / "a.flac", 0.5, 1.05), RATE)) == RATE // 2
+    for start, stop in [(0.5, 1.5), (1, 2), (2, 3), (7, math.inf), (0.5, 0.5), (0.5, 0.2)]:
+        for function in (duration, lambda path: load_audio(path, RATE)):
+            message = refusal(function, segment(tmp_path / "a.flac", start, stop))
+            assert message.startswith(f"{tmp_path}/a.flac: no audio from {start:g} s to ")
+            length = ": it has 1.00 s" if start < stop else ""
+            assert message.endswith(f"{length}; correct the times")
+
+
+def test_a_segment_reads_only_its_stretch(tmp_path, monkeypatch):
+    soundfile.write(tmp_path / "a.wav", tone(RATE, seconds=30), RATE)
+    soundfile.write(tmp_path / "a.ogg", tone(RATE, seconds=30), RATE)
+    counts = []
+    read = soundfile.SoundFile.read
+    monkeypatch.setattr(
+        soundfile.SoundFile,
+        "read",
+        lambda file, count, *args, **kw: counts.append(count) or read(file, count, *args, **kw),
+    )
+    load_audio(segment(tmp_path / "a.wav", 20, 21), RATE)
+    assert sum(counts) <= RATE
+    counts.clear()
+    load_audio(segment(tmp_path / "a.ogg", 20, 21), RATE)
+    assert sum(counts) <= 21 * RATE

@@ -52,8 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         MeasureConfig,
     )
     arguments = cli.parse(argv, __doc__, *groups, extend=deprecated_flags.add_flags, examples=EXAMPLES)
-    name, manifest = arguments.make(PresetConfig).preset, arguments.make(DataConfig).train_manifest
-    values = distributed.on_rank_zero(lambda: preset.apply(name, arguments.values, manifest))
+    name, manifests = arguments.make(PresetConfig).preset, arguments.make(DataConfig).train_manifest
+    values = distributed.on_rank_zero(lambda: preset.apply(name, arguments.values, *manifests))
     arguments = cli.Arguments(values)
     data, training = arguments.make(DataConfig), arguments.make(TrainingConfig)
     measure = arguments.make(MeasureConfig)
@@ -104,17 +104,21 @@ def summary(trainer: Trainer) -> str:
 
 
 def make_loader(
-    path: str,
+    manifests: str | Sequence[str],
     model: DeepSpeech,
     data: DataConfig,
     device: torch.device,
     augment: Augmentation | None = None,
 ) -> AudioDataLoader:
-    """Check a manifest and build its loader: for training with an augmentation, else for validation."""
+    """Check manifests and build their loader: for training with an augmentation, else for validation."""
     shuffle = augment is not None
     corpus = distributed.on_rank_zero(
         lambda: load_corpus(
-            path, model.labels, data.unknown_characters, allow_empty=not shuffle, skip_faulty=data.skip_faulty
+            manifests,
+            model.labels,
+            data.unknown_characters,
+            allow_empty=not shuffle,
+            skip_faulty=data.skip_faulty,
         )
     )
     on_device = device.type == "cuda" if data.features_on_device is None else data.features_on_device
@@ -128,6 +132,7 @@ def make_loader(
         num_replicas=distributed.world_size(),
         rank=distributed.rank(),
         batch_seconds=data.batch_seconds,
+        parts=corpus.parts,
     )
     return AudioDataLoader(dataset, sampler, data.num_workers, data.skip_faulty, device, on_device)
 

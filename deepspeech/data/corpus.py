@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from deepspeech import log
 from deepspeech.audio import loading
 from deepspeech.data import shards
 from deepspeech.data.manifest import Utterance, read_manifest
@@ -19,6 +20,8 @@ from deepspeech.data.ragged import RaggedArray, Strings
 from deepspeech.errors import InputError, at
 from deepspeech.labels import Labels, UnknownCharacters
 
+MOST = 1000  # times that an epoch takes an utterance
+
 
 class Corpus:
     """An immutable sequence of checked utterances with durations and encoded transcripts, in a few arrays.
@@ -26,10 +29,16 @@ class Corpus:
     Args:
         utterances: In loose files or in shards (`shards.Member`). Their text is not kept.
         targets: Label indices of every transcript.
+        parts: Sizes and weights of the manifests, where they are not taken once; see `BucketingSampler`.
     """
 
-    def __init__(self, utterances: Sequence[Utterance], targets: RaggedArray | Sequence[np.ndarray]) -> None:
-        self.targets = targets
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        targets: RaggedArray | Sequence[np.ndarray],
+        parts: Sequence[tuple[int, float]] = (),
+    ) -> None:
+        self.targets, self.parts = targets, parts
         self.durations = np.array([each.duration for each in utterances], dtype=np.float64)  # seconds
         self.audio_paths = Strings(each.audio_path for each in utterances)
         self.transcript_paths = Strings(each.transcript_path for each in utterances)
@@ -70,26 +79,27 @@ def _span(utterance: Utterance) -> tuple[int, int, int]:
 
 
 def load_corpus(
-    path: str | Path,
+    manifests: str | Path | Sequence[str],
     labels: Labels,
     unknown: str = "error",
     allow_empty: bool = False,
     skip_faulty: bool = False,
 ) -> Corpus:
-    """Read a manifest, or shards, and check every row: files, audio headers, transcripts.
+    """Read manifests, or shards, and check every row: files, audio headers, transcripts.
 
     All transcripts are read at once: training needs them all, they are small in memory, and a fault in the
     last row comes to light before the first step. Audio is opened only where the manifest has no duration.
 
     Args:
-        path: The manifest, or shards: `shards-{000..099}.tar`, `shards-*.tar` or one `.tar`.
+        manifests: A manifest, or shards: `shards-{000..099}.tar`, `shards-*.tar` or one `.tar`. Several, in a
+            sequence, are mixed: an epoch takes the utterances of `a.csv:3` three times, see `weighted`.
         labels: The alphabet of the transcripts.
         unknown: "error" or "drop", as in `Labels.encode`.
         allow_empty: Accept empty transcripts, as in a test set; training needs text.
         skip_faulty: Leave out faulty rows and log their number instead of raising.
 
     Raises:
-        InputError: All faults of the manifest at once, one per line; or no row is left.
+        InputError: All faults of a manifest at once, one per line; or no row is left in one.
     """
     dtype = np.min_scalar_type(len(labels))
 
@@ -102,13 +112,40 @@ def load_corpus(
                 raise InputError(f"{file}empty transcript; training needs text")
         return row, array(dtype.char, target)
 
-    read = shards.read_shards if shards.is_pattern(path) else read_manifest
-    rows, malformed = read(path)
-    checked, faults = map_checked(check, rows, f"Checking {path}")
-    report_faults(path, malformed + faults, skip_faulty)
-    if not checked:
-        raise InputError(f"{path}: no utterance that can be used; give rows audio,transcript[,seconds]")
-    return Corpus([row for row, _ in checked], RaggedArray((target for _, target in checked), dtype))
+    rows: list[tuple[Utterance, array[Any]]] = []
+    parts = []
+    for path, weight in [(manifests, 1.0)] if isinstance(manifests, str | Path) else map(weighted, manifests):
+        read = shards.read_shards if shards.is_pattern(path) else read_manifest
+        found, malformed = read(path)
+        checked, faults = map_checked(check, found, f"Checking {path}")
+        report_faults(path, malformed + faults, skip_faulty)
+        if not checked:
+            raise InputError(f"{path}: no utterance that can be used; give rows audio,transcript[,seconds]")
+        rows += checked
+        parts.append((len(checked), weight))
+        if not isinstance(manifests, str | Path) and len(manifests) > 1:
+            log.info(f"{path}: {weight:g} x {len(checked)} utterances in an epoch")
+    targets = RaggedArray((target for _, target in rows), dtype)
+    mixed = any(weight != 1 for _, weight in parts)
+    return Corpus([row for row, _ in rows], targets, parts if mixed else ())
+
+
+def weighted(text: str) -> tuple[str, float]:
+    """A manifest and its weight, 1 unless a number follows after a colon: `a.csv:2.5` -> `("a.csv", 2.5)`.
+
+    Raises:
+        InputError: The number is not positive.
+    """
+    path, colon, number = text.rpartition(":")
+    try:
+        weight = float(number)
+    except ValueError:
+        return text, 1.0
+    if not colon or os.path.exists(text):
+        return text, 1.0
+    if not 0 < weight <= MOST:
+        raise InputError(f"{text}: a weight must be positive and at most {MOST}; correct it")
+    return path, weight
 
 
 def _open(utterance: Utterance) -> Utterance:

@@ -42,7 +42,7 @@ class SpectrogramDataset(Dataset[Sample]):
         return len(self.corpus)
 
     def __getitem__(self, index: int) -> Sample:
-        """Load an utterance and compute its features.
+        """Load an utterance and compute its features; for the indices of copies see `BucketingSampler`.
 
         Raises:
             InputError: Its audio cannot be read.
@@ -51,7 +51,9 @@ class SpectrogramDataset(Dataset[Sample]):
         features, lengths = self.spectrogram(sample.waveform[None])
         if self.augment and self.augment.policy and sample.warp_and_masks is not None:
             features = warp_and_mask(features, lengths, sample.warp_and_masks[None], self.augment.policy)
-        return Sample(index=index, features=features[0], target=sample.target, duration=sample.duration)
+        return Sample(
+            index=sample.index, features=features[0], target=sample.target, duration=sample.duration
+        )
 
     def waveform(self, index: int) -> WaveformSample:
         """Load an utterance, for a device to compute its features (see `DeviceFeatures`).
@@ -60,7 +62,8 @@ class SpectrogramDataset(Dataset[Sample]):
             InputError: Its audio cannot be read.
         """
         config, augment, drawn = self.spectrogram.config, self.augment, None
-        waveform = self.corpus.load_audio(index, config.sample_rate)
+        row = index % len(self.corpus)
+        waveform = self.corpus.load_audio(row, config.sample_rate)
         if augment:
             random = augment.generator(self.epoch, index)
             waveform = augment.waveform(waveform, random)
@@ -68,8 +71,8 @@ class SpectrogramDataset(Dataset[Sample]):
                 frames = self.spectrogram.frames.count(len(waveform))
                 drawn = draw_warp_and_masks(augment.policy, config.bins, frames, random)
         return WaveformSample(
-            index=index,
-            target=torch.from_numpy(self.corpus.targets[index].astype(np.int64)),
+            index=row,
+            target=torch.from_numpy(self.corpus.targets[row].astype(np.int64)),
             duration=len(waveform) / config.sample_rate,
             waveform=torch.from_numpy(waveform),
             warp_and_masks=drawn,

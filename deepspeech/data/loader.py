@@ -30,10 +30,12 @@ from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, one_of, option
 class DataConfig(Options):
     """Data"""
 
-    train_manifest: str = option(
-        "data/train_manifest.csv",
-        "manifest to train on: CSV of audio,transcript[,seconds], JSON lines, or shards: 'x-{000..099}.tar'",
-        metavar="FILE",
+    train_manifest: tuple[str, ...] = option(
+        ("data/train_manifest.csv",),
+        "manifests to train on: CSV of audio,transcript[,seconds], JSON lines, shards: 'x-{000..099}.tar'. "
+        "FILE:3 is taken three times in an epoch; of FILE:0.5 half, others in every epoch",
+        nargs="+",
+        metavar="FILE[:N]",
     )
     val_manifest: str = option(
         "data/val_manifest.csv", "manifest to validate on after every epoch", metavar="FILE"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import numpy as np
 from torch.utils.data import Sampler
@@ -31,6 +32,9 @@ class BucketingSampler(Sampler[list[int]]):
         batch_seconds: Bounds a batch instead of `batch_size`: it holds as many utterances as keep (utterances
             x longest), which determines memory and time, within these seconds. A longer utterance is a batch
             by itself.
+        parts: Sizes of consecutive parts of the utterances, each with how often an epoch takes it, where that
+            is not once. With 2.5 it takes all of them twice and half of them, drawn at random, once more.
+            The n-th copy of an utterance has its index plus n times the number of utterances.
     """
 
     def __init__(
@@ -43,10 +47,12 @@ class BucketingSampler(Sampler[list[int]]):
         num_replicas: int = 1,
         rank: int = 0,
         batch_seconds: float | None = None,
+        parts: Sequence[tuple[int, float]] = (),
     ) -> None:
         self.durations = np.asarray(durations, dtype=np.float64)
         self.batch_size, self.shuffle, self.sorta_grad, self.seed = batch_size, shuffle, sorta_grad, seed
         self.num_replicas, self.rank, self.batch_seconds = num_replicas, rank, batch_seconds
+        self.parts = parts
         self.set_epoch(0)
 
     def set_epoch(self, epoch: int, start: int = 0) -> None:
@@ -59,7 +65,7 @@ class BucketingSampler(Sampler[list[int]]):
         size = 0 if self.batch_seconds else self.batch_size * self.num_replicas
         replicas = self.num_replicas if self.batch_seconds else 1
         return [self.seed, size, self.batch_seconds or 0, replicas, self.sorta_grad,
-                len(self.durations), float(self.durations.sum())]  # fmt: skip
+                len(self.durations), float(self.durations.sum()), *chain(*self.parts)]  # fmt: skip
 
     def __len__(self) -> int:
         """Batches of one process in the whole epoch."""
@@ -73,14 +79,29 @@ class BucketingSampler(Sampler[list[int]]):
         """The batches of the epoch over all processes, as arrays of indices (utterances,)."""
         shuffled = self.shuffle and not (self.sorta_grad and self.epoch == 0)
         random = np.random.default_rng([self.seed, self.epoch])
-        keys = self.durations
+        indices = self._indices(random)
+        durations = keys = self.durations[indices % max(len(self.durations), 1)]
         if shuffled:
             keys = keys * random.uniform(1 - LIKE_LENGTH, 1 + LIKE_LENGTH, len(keys))
         order = np.argsort(keys, kind="stable")
-        batches = np.split(order, self._cuts(self.durations[order])) if len(order) else []
+        batches = np.split(indices[order], self._cuts(durations[order])) if len(order) else []
         if shuffled:
             batches = [batches[index] for index in random.permutation(len(batches))]
         return batches
+
+    def _indices(self, random: np.random.Generator) -> np.ndarray:
+        """The utterances of the epoch, as often as it takes them."""
+        number = len(self.durations)
+        if not self.parts:
+            return np.arange(number)
+        parts = []
+        for size, weight in self.parts:
+            copies = np.full(size, int(weight))
+            more = max(round(weight % 1 * size), int(weight < 1))
+            copies[random.choice(size, more, replace=False)] += 1
+            parts.append(copies)
+        copies = np.concatenate(parts)
+        return np.concatenate([number * copy + np.flatnonzero(copies > copy) for copy in range(copies.max())])
 
     def _cuts(self, durations: np.ndarray) -> Sequence[int]:
         """The ends of all batches but the last, along utterances from short to long."""

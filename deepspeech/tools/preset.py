@@ -10,6 +10,7 @@ from typing import Any
 from deepspeech import log
 from deepspeech.audio.config import FeatureConfig
 from deepspeech.audio.loading import duration, sample_rate
+from deepspeech.data.corpus import weighted
 from deepspeech.data.manifest import Utterance, read_manifest
 from deepspeech.data.parallel import map_checked
 from deepspeech.data.shards import is_pattern
@@ -44,46 +45,55 @@ class PresetConfig(Options):
     )
 
 
-def small(manifest: str) -> dict[str, Any]:
+def small(*manifests: str) -> dict[str, Any]:
     """Values of options for a small corpus, by their names; logs them.
 
     Args:
-        manifest: The training data.
+        manifests: The training data; `a.csv:3` counts three times.
 
     Raises:
         InputError: It cannot be read.
     """
-    if is_pattern(manifest):
-        raise InputError(f"--preset small: {manifest} are shards; give a manifest of loose files")
-    rows, faults = read_manifest(manifest)
-    checked, unreadable = map_checked(_seconds, rows, f"Measuring {manifest}")
-    rates, _ = map_checked(lambda row: sample_rate(row.audio_path), rows[:SAMPLED], "Reading sample rates")
-    if not (checked and rates):
-        faults += [*unreadable, f"{manifest}: no utterances; give rows audio,transcript"]
-        raise InputError(faults[0])
-    seconds = math.fsum(checked)
+    count, seconds, rates = 0.0, 0.0, list[int]()
+    for manifest, weight in map(weighted, manifests):
+        if is_pattern(manifest):
+            raise InputError(f"--preset small: {manifest} are shards; give a manifest of loose files")
+        rows, faults = read_manifest(manifest)
+        checked, unreadable = map_checked(_seconds, rows, f"Measuring {manifest}")
+        found, _ = map_checked(
+            lambda row: sample_rate(row.audio_path), rows[:SAMPLED], "Reading sample rates"
+        )
+        if not (checked and found):
+            faults += [*unreadable, f"{manifest}: no utterances; give rows audio,transcript"]
+            raise InputError(faults[0])
+        count, seconds, rates = (
+            count + weight * len(checked),
+            seconds + weight * math.fsum(checked),
+            rates + found,
+        )
     if seconds > LITTLE:
         hours = f"{seconds / 3600:.1f} hours"
-        log.warning(f"--preset small: made for up to two hours of speech; {manifest} has {hours}")
+        names = ", ".join(manifests)
+        log.warning(f"--preset small: made for up to two hours of speech; {names} has {hours}")
     epochs = min(max(round(WORK / seconds), EPOCHS[0]), EPOCHS[1])
-    batch = 8 if len(checked) > 400 else 4  # enough steps in an epoch
+    batch = 8 if count > 400 else 4  # enough steps in an epoch
     rate = RATES[statistics.mode(rates) >= RATES[1]]
     chosen = FIXED | {"sample_rate": rate, "batch_size": batch, "epochs": epochs}
     log.info(
-        f"--preset small: {len(checked)} utterances, {seconds / 60:.0f} minutes, {rate} Hz: "
+        f"--preset small: {count:.0f} utterances, {seconds / 60:.0f} minutes, {rate} Hz: "
         + ", ".join(f"{name.replace('_', '-')} {value}" for name, value in chosen.items())
     )
     return chosen
 
 
-def apply(preset: str | None, values: dict[str, Any], manifest: str) -> dict[str, Any]:
+def apply(preset: str | None, values: dict[str, Any], *manifests: str) -> dict[str, Any]:
     """The flags of a command line with those of a preset below them.
 
     A run that continues from a model keeps its features and its network.
     """
     if not preset:
         return values
-    chosen = small(manifest)
+    chosen = small(*manifests)
     if values.get("continue_from"):
         kept = {entry.name for group in (FeatureConfig, ModelConfig) for entry in fields(group)}
         chosen = {name: value for name, value in chosen.items() if name not in kept}

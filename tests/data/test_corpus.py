@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from deepspeech.data.corpus import Corpus, load_corpus
-from deepspeech.data.manifest import Utterance, read_transcript
+from deepspeech.data.corpus import Corpus, load_corpus, weighted
+from deepspeech.data.manifest import Utterance, read_manifest, read_transcript
+from deepspeech.data.shards import write_shards
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
 from tests.conftest import write_rows
@@ -187,3 +188,58 @@ def test_alphabets_too_large_for_a_byte(manifest):
     corpus = load_corpus(manifest, labels)
     assert corpus.targets.values.dtype == np.uint16
     assert labels.decode(corpus.targets[-1]) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a.csv", ("a.csv", 1)),
+        ("a.csv:3", ("a.csv", 3)),
+        ("s-{00..09}.tar:0.5", ("s-{00..09}.tar", 0.5)),
+        ("C:\\data\\a.csv", ("C:\\data\\a.csv", 1)),
+        ("5", ("5", 1)),
+    ],
+)
+def test_a_weight_follows_a_manifest_after_a_colon(text, expected):
+    assert weighted(text) == expected
+
+
+def test_a_file_whose_name_ends_like_a_weight_is_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("a:3").touch()
+    assert weighted("a:3") == ("a:3", 1)
+
+
+@pytest.mark.parametrize("number", ["0", "-1", "nan", "inf", "1e9"])
+def test_a_weight_must_be_positive(number):
+    with pytest.raises(InputError, match=f"a.csv:{number}: a weight must be positive and at most 1000"):
+        weighted(f"a.csv:{number}")
+
+
+def test_manifests_are_mixed_also_with_shards(own_corpus, labels, tmp_path, capsys):
+    write_shards(read_manifest(own_corpus.val)[0], str(tmp_path / "%d.tar"))
+    both = load_corpus([f"{own_corpus.train}:2.5", f"{tmp_path}/0.tar"], labels)
+    parts = load_corpus(own_corpus.train, labels), load_corpus(own_corpus.val, labels)
+    assert both.parts == [(4, 2.5), (2, 1.0)]
+    assert len(both) == 6
+    for index, (part, row) in enumerate([(0, 0), (0, 1), (0, 2), (0, 3), (1, 0), (1, 1)]):
+        assert np.array_equal(both.targets[index], parts[part].targets[row])
+        assert np.array_equal(both.load_audio(index, 16000), parts[part].load_audio(row, 16000))
+    assert f"{own_corpus.train}: 2.5 x 4 utterances in an epoch" in capsys.readouterr().err
+    assert load_corpus([str(own_corpus.train)], labels).parts == ()
+
+
+def test_faults_of_a_mixture_name_their_manifest(own_corpus, labels):
+    write_rows(own_corpus.val, [("gone.wav", "train_0.txt")])
+    with pytest.raises(InputError, match=r"val\.csv:1: .*gone\.wav: no such audio file"):
+        load_corpus([f"{own_corpus.train}:2", f"{own_corpus.val}:0.5"], labels)
+
+
+def test_letter_case_is_hinted_at(tmp_path):
+    soundfile.write(tmp_path / "a.wav", np.zeros(100), 16000)
+    (tmp_path / "m.jsonl").write_text('{"audio_filepath": "a.wav", "text": "ONE"}')
+    for characters, case in (("_ eno", "lower"), ("_ xyz", None)):
+        with pytest.raises(InputError) as caught:
+            load_corpus(tmp_path / "m.jsonl", Labels(list(characters)))
+        hint = f"drop; the labels have its {case}-case form"
+        assert str(caught.value).endswith(hint if case else "--unknown-characters drop")

@@ -177,3 +177,43 @@ def test_the_plan_distinguishes_seconds_and_sizes():
     plans = [sampler_of([1.0, 2.0], seconds).plan() for seconds in (None, 5.0, 6.0)]
     assert plans[0] != plans[1] != plans[2]
     assert plans[1] == sampler_of([1.0, 2.0], 5.0).plan()
+
+
+PARTS = st.lists(st.tuples(st.integers(1, 20), st.floats(0.01, 5)), min_size=1, max_size=4)
+
+
+@given(PARTS, SIZES, st.booleans(), st.integers(0, 3))
+def test_parts_are_taken_as_often_as_their_weights_say(parts, size, shuffle, number):
+    total = sum(count for count, _ in parts)
+    sampler = BucketingSampler(many(count=total), size, shuffle, parts=parts)
+    indices = list(chain(*epoch(sampler, number)))
+    assert len(set(indices)) == len(indices)  # every copy has its own index
+    taken, first = np.bincount(np.array(indices) % total, minlength=total), 0
+    for count, weight in parts:
+        times = taken[first : first + count]
+        assert set(times) <= {int(weight), int(weight) + 1}
+        assert times.sum() == max(int(weight) * count + round(weight % 1 * count), 1)
+        first += count
+
+
+def test_the_share_of_a_part_differs_from_epoch_to_epoch_and_is_reproducible():
+    sampler = BucketingSampler(many(), 7, parts=[(400, 0.25)], seed=3)
+    epochs = [set(chain(*epoch(sampler, number))) for number in range(3)]
+    assert len(set(map(frozenset, epochs))) == 3
+    again = BucketingSampler(many(), 7, parts=[(400, 0.25)], seed=3)
+    assert epoch(again, 2, 5) == epoch(sampler, 2)[5:]
+    assert set(chain(*epoch(again, 1))) == epochs[1]
+
+
+def test_whole_weights_equal_repeated_rows():
+    durations = many(count=50)
+    mixed = BucketingSampler(durations, 7, parts=[(50, 3.0)])
+    repeated = BucketingSampler(np.tile(durations, 3), 7)
+    assert [epoch(mixed, number) for number in range(3)] == [epoch(repeated, number) for number in range(3)]
+
+
+def test_other_weights_are_another_plan():
+    plans = [BucketingSampler(many(count=9), 3, parts=parts).plan() for parts in ((), [(9, 2.0)], [(9, 3.0)])]
+    assert plans[0] == BucketingSampler(many(count=9), 3).plan()
+    assert len(plans[0]) == 7  # as older checkpoints have it
+    assert plans[0] != plans[1] != plans[2]

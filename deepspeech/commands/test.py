@@ -20,6 +20,7 @@ from deepspeech.data.loader import DataConfig
 from deepspeech.errors import InputError
 from deepspeech.evaluation.evaluate import Evaluation, compare, evaluate
 from deepspeech.evaluation.log_probs import SavedOutput
+from deepspeech.evaluation.normalizer import NAMES, load_normalizer, normalised
 from deepspeech.inference.factory import InferenceConfig, load_recognizer, tuned
 from deepspeech.inference.recognizer import Recognizer
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, one_of, option
@@ -44,7 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             distributed.on_rank_zero(partial(check_writable, folder, flag))
     recognizer = load_recognizer(inference, tuned(arguments.make(DecoderConfig), inference.model_path))
     model, loading = recognizer.model, arguments.make(DataConfig, features_on_device=False)
-    loader = make_loader(data.test_manifest, model, loading, recognizer.device)
+    normalize = load_normalizer(data.normalizer) if data.normalizer else None
+    loader = make_loader(data.test_manifest, model, loading, recognizer.device, keep_text=bool(normalize))
     if data.stream:
         evaluation = evaluate_streams(recognizer, loader.dataset, data.skip_faulty)
     else:
@@ -56,6 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             with_confidences=bool(data.report),
             with_log_probs=bool(data.save_output),
         )
+    if normalize:
+        evaluation = normalised(evaluation, normalize)
 
     def write() -> None:
         if data.save_output:
@@ -85,7 +89,8 @@ def show(evaluation: Evaluation, data: EvaluationConfig) -> None:
     if data.verbose:
         for result in evaluation.results:
             print(f"{result.audio_path}\n  reference:  {result.reference}\n  hypothesis: {result.hypothesis}")
-    print(f"{len(evaluation.results)} utterances of {data.test_manifest}")
+    words = f", normalised by {data.normalizer}" if data.normalizer else ""
+    print(f"{len(evaluation.results)} utterances of {data.test_manifest}{words}")
     print(f"WER {evaluation.words}")
     print(f"CER {evaluation.characters}")
     print(f"CER with spaces {evaluation.characters_and_spaces}")
@@ -115,8 +120,18 @@ class EvaluationConfig(Options):
     report: str | None = option(None, "write an HTML page about the errors", metavar="FILE")
     stream: bool = option(False, "transcribe as if live, a tenth of a second at a time")
 
+    normalizer: str | None = option(
+        None,
+        "normalise references and hypotheses before errors are counted, as public leaderboards do: whisper "
+        "for English, whisper-basic for other languages",
+        one_of(*NAMES),
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.normalizer and (self.report or self.save_output):
+            flag = "--report" if self.report else "--save-output"
+            raise InputError(f"{flag}: needs the words of the network; leave out --normalizer")
         if self.stream and (self.report or self.save_output):
             flag = "--report" if self.report else "--save-output"
             raise InputError(f"{flag}: needs whole utterances; leave out --stream")

@@ -109,16 +109,13 @@ def make_loader(
     data: DataConfig,
     device: torch.device,
     augment: Augmentation | None = None,
+    keep_text: bool = False,
 ) -> AudioDataLoader:
     """Check manifests and build their loader: for training with an augmentation, else for validation."""
     shuffle = augment is not None
     corpus = distributed.on_rank_zero(
         lambda: load_corpus(
-            manifests,
-            model.labels,
-            data.unknown_characters,
-            allow_empty=not shuffle,
-            skip_faulty=data.skip_faulty,
+            manifests, model.labels, data.unknown_characters, not shuffle, data.skip_faulty, keep_text
         )
     )
     on_device = device.type == "cuda" if data.features_on_device is None else data.features_on_device

@@ -27,9 +27,10 @@ class Corpus:
     """An immutable sequence of checked utterances with durations and encoded transcripts, in a few arrays.
 
     Args:
-        utterances: In loose files or in shards (`shards.Member`). Their text is not kept.
+        utterances: In loose files or in shards (`shards.Member`).
         targets: Label indices of every transcript.
         parts: Sizes and weights of the manifests, where they are not taken once; see `BucketingSampler`.
+        keep_text: Keep the text of the utterances, which must have some, beside its targets.
     """
 
     def __init__(
@@ -37,11 +38,13 @@ class Corpus:
         utterances: Sequence[Utterance],
         targets: RaggedArray | Sequence[np.ndarray],
         parts: Sequence[tuple[int, float]] = (),
+        keep_text: bool = False,
     ) -> None:
         self.targets, self.parts = targets, parts
         self.durations = np.array([each.duration for each in utterances], dtype=np.float64)  # seconds
         self.audio_paths = Strings(each.audio_path for each in utterances)
         self.transcript_paths = Strings(each.transcript_path for each in utterances)
+        self.texts = Strings(str(each.text) for each in utterances) if keep_text else None
         self.places = Strings(each.place for each in utterances)
         sharded = any(isinstance(each, shards.Member) for each in utterances)
         self._spans = np.array(list(map(_span, utterances)) if sharded else [])
@@ -84,6 +87,7 @@ def load_corpus(
     unknown: str = "error",
     allow_empty: bool = False,
     skip_faulty: bool = False,
+    keep_text: bool = False,
 ) -> Corpus:
     """Read manifests, or shards, and check every row: files, audio headers, transcripts.
 
@@ -97,6 +101,7 @@ def load_corpus(
         unknown: "error" or "drop", as in `Labels.encode`.
         allow_empty: Accept empty transcripts, as in a test set; training needs text.
         skip_faulty: Leave out faulty rows and log their number instead of raising.
+        keep_text: Keep the transcripts as they are written, also with characters outside the labels.
 
     Raises:
         InputError: All faults of a manifest at once, one per line; or no row is left in one.
@@ -106,11 +111,12 @@ def load_corpus(
     def check(row: Utterance) -> tuple[Utterance, array[Any]]:
         with at(row.place):
             row = row if isinstance(row, shards.Member) else _open(row)
-            target = encode(row.read_text(), labels, unknown)
+            text = row.read_text()
+            target = encode(text, labels, "drop" if keep_text else unknown)
             if not target and not allow_empty:
                 file = f"{row.transcript_path}: " if row.transcript_path else ""
                 raise InputError(f"{file}empty transcript; training needs text")
-        return row, array(dtype.char, target)
+        return replace(row, text=text) if keep_text else row, array(dtype.char, target)
 
     rows: list[tuple[Utterance, array[Any]]] = []
     parts = []
@@ -127,7 +133,7 @@ def load_corpus(
             log.info(f"{path}: {weight:g} x {len(checked)} utterances in an epoch")
     targets = RaggedArray((target for _, target in rows), dtype)
     mixed = any(weight != 1 for _, weight in parts)
-    return Corpus([row for row, _ in rows], targets, parts if mixed else ())
+    return Corpus([row for row, _ in rows], targets, parts if mixed else (), keep_text)
 
 
 def weighted(text: str) -> tuple[str, float]:

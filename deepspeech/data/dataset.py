@@ -79,5 +79,6 @@ class SpectrogramDataset(Dataset[Sample]):
         )
 
     def reference(self, index: int) -> str:
-        """The transcript of an utterance, as the labels spell it."""
-        return self.labels.decode(self.corpus.targets[index])
+        """The transcript of an utterance, as the labels spell it or, if the corpus keeps it, as written."""
+        texts = self.corpus.texts
+        return self.labels.decode(self.corpus.targets[index]) if texts is None else texts[index]

@@ -14,6 +14,7 @@ COMMANDS = {
     "transcribe": "transcribe audio files, folders or a live stream",
     "tune-lm": "find the weights of a language model on validation data",
     "build-lm": "build an n-gram language model from text",
+    "serve": "transcribe for clients over HTTP and websockets, and show a page",
     "verify": "check every file of a manifest",
     "manifest": "convert a manifest between CSV, JSON lines and Kaldi folders",
     "export": "write a model for another runtime, as ONNX",

@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 LAYERS = [  # top to bottom; folders of one layer do not import each other
     {"commands"},
+    {"serving"},
     {"tools", "transcription"},
     {"export"},
     {"training", "inference"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from deepspeech.decoding.word_times import Transcript, word_spans
 from deepspeech.errors import InputError
 from deepspeech.inference.endpointing import Segment, Segmenter
 from deepspeech.inference.recognizer import Recognizer
+from deepspeech.model.deepspeech2 import DeepSpeech
 
 BLOCK = 10.0  # seconds that are read at a time
 SHORTEST = 0.5  # of the longest segment: a shorter one ends only at a long silence
@@ -51,20 +52,50 @@ def transcribe_long(
         InputError: The file cannot be read, or not to its end; or the decoder gives alternatives:
             those of segments cannot be combined into those of the recording.
     """
-    rate, frame = recognizer.model.config.features.sample_rate, recognizer.model.frame_seconds
-    spaced, samples = " " in recognizer.model.labels, round(batch_seconds * rate)
-    segmenter = Segmenter(rate, chunk_seconds, SHORTEST * chunk_seconds)
-    count = math.ceil(duration(path) / BLOCK)
+    rate, count = recognizer.model.config.features.sample_rate, math.ceil(duration(path) / BLOCK)
     style = {"unit": "s", "unit_scale": BLOCK, "leave": False, "disable": not progress}
     blocks = tqdm(stream_audio(path, rate, BLOCK), Path(path).name, count, **style)
+    try:
+        yield from transcribe_blocks(
+            recognizer.model, recognizer.batch_transcripts, blocks, chunk_seconds, batch_seconds
+        )
+    except Alternatives as error:
+        raise InputError(f"{path}: {error}") from None
+
+
+class Alternatives(InputError):
+    """A decoder gives several hypotheses for segments of a recording."""
+
+
+def transcribe_blocks(
+    model: DeepSpeech,
+    transcripts_of: Callable[[Sequence[np.ndarray]], Sequence[Sequence[Transcript]]],
+    blocks: Iterable[np.ndarray],
+    chunk_seconds: float = 20.0,
+    batch_seconds: float = 80.0,
+) -> Iterator[Transcript]:
+    """`transcribe_long` for audio that comes in blocks.
+
+    Args:
+        model: The network.
+        transcripts_of: Transcribes a batch of segments, see `Recognizer.batch_transcripts`.
+        blocks: (samples,) float32 each, at the model's sample rate.
+        chunk_seconds: Longest segment.
+        batch_seconds: Longest batch of segments, padding included.
+
+    Raises:
+        Alternatives: The decoder gives more than one hypothesis.
+    """
+    rate, frame, spaced = model.config.features.sample_rate, model.frame_seconds, " " in model.labels
+    segmenter = Segmenter(rate, chunk_seconds, SHORTEST * chunk_seconds)
 
     def pieces() -> Iterator[Piece]:
-        for batch in batches(segments(blocks, segmenter), samples):
-            transcripts = recognizer.batch_transcripts([segment.waveform for segment in batch])
+        for batch in batches(segments(blocks, segmenter), round(batch_seconds * rate)):
+            transcripts = transcripts_of([segment.waveform for segment in batch])
             for segment, (best, *others) in zip(batch, transcripts, strict=True):
                 if others:
-                    raise InputError(
-                        f"{path}: it is transcribed in segments, which have no alternatives in common; "
+                    raise Alternatives(
+                        "it is transcribed in segments, which have no alternatives in common; "
                         "leave --top-paths out or pass --chunk-seconds 0"
                     )
                 yield place(best, segment.start / rate, segment.stop / rate, frame, spaced)

@@ -8,6 +8,7 @@ import torch
 
 from deepspeech.audio.features import Spectrogram, SpectrogramState
 from deepspeech.decoding.decoder import Hypothesis, Partial, StreamingDecoder
+from deepspeech.decoding.word_times import Word, find_words
 from deepspeech.device import autocast
 from deepspeech.errors import InputError
 from deepspeech.model.deepspeech2 import DeepSpeech, State
@@ -28,10 +29,14 @@ class Stream:
         InputError: The model cannot stream; the message says why, and what to train.
     """
 
+    keeps_log_probs = False  # whether those of an utterance are kept, which its words need
+
     def __init__(
         self, model: DeepSpeech, spectrogram: Spectrogram, decoder: StreamingDecoder, dtype: torch.dtype
     ) -> None:
         model.config.require_streaming()
+        self._log_probs: list[np.ndarray] = []
+        self._ended: list[np.ndarray] = []  # the log-probabilities of the utterance that ended last
         self.model, self.spectrogram, self.decoder, self.dtype = model, spectrogram, decoder, dtype
         self.device = next(model.parameters()).device
         self.sample_rate = model.config.features.sample_rate
@@ -50,6 +55,7 @@ class Stream:
         self._feature_state: SpectrogramState | None = None
         self._model_state: State | None = None
         self._decoder_stream = self.decoder.stream()
+        self._ended, self._log_probs = self._log_probs, []
         self._recent = np.zeros(0, np.float32)  # samples inside the look-ahead
         self._partial = Partial("", "")
 
@@ -99,6 +105,16 @@ class Stream:
         self._process(recent)
         return hypothesis
 
+    def words(self, hypothesis: Hypothesis) -> list[Word]:
+        """The words of the utterance that ended last, with times from its start.
+
+        Set `keeps_log_probs` before the first chunk; memory then grows with the utterance.
+        """
+        if not self._ended:
+            return []
+        log_probs = torch.from_numpy(np.concatenate(self._ended))
+        return find_words(hypothesis, log_probs, [], self.model.labels, self.model.frame_seconds)
+
     def _resample(self, samples: np.ndarray, last: bool = False) -> np.ndarray:
         return self._resampler.resample_chunk(samples, last) if self._resampler else samples
 
@@ -119,6 +135,8 @@ class Stream:
                 )
             log_probs = output[0].cpu().numpy()
             self._measure_silence(log_probs)
+            if self.keeps_log_probs:
+                self._log_probs.append(log_probs)
             self._partial = self._decoder_stream.feed(log_probs)
         recent = np.concatenate([self._recent, samples])
         self._recent = recent[max(len(recent) - round(self.model.latency * self.sample_rate), 0) :]

@@ -1,0 +1,1 @@
+"""A server that transcribes, for clients that exist."""

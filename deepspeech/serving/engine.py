@@ -1,0 +1,152 @@
+"""The compute thread of a model: recordings of all clients in common batches, live streams between them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import numpy as np
+
+from deepspeech.decoding.word_times import Transcript
+from deepspeech.inference.recognizer import Recognizer
+
+T = TypeVar("T")
+ALIKE = 0.6  # shortest utterance of a batch, relative to the one that it is made for
+
+
+@dataclass(eq=False)
+class Client:
+    """Who an utterance belongs to; the one that was served least comes first."""
+
+    served: float = 0.0  # seconds of audio
+
+
+@dataclass(eq=False)
+class Job:
+    """An utterance that waits."""
+
+    waveform: np.ndarray
+    client: Client
+    result: Future[list[Transcript]] = field(default_factory=Future)
+    arrived: float = field(default_factory=time.monotonic)
+
+
+class Engine:
+    """Runs one model in a thread of its own.
+
+    An utterance waits at most `max_wait` seconds for others of like length to share its batch. So one network
+    serves many clients at the speed of batches, and a long recording, which comes in segments, does not hold
+    up short ones.
+
+    Args:
+        recognizer: The model with its decoder; used in the engine's thread only.
+        max_wait: Seconds.
+        batch_seconds: Longest batch, padding included.
+        observe: Called with the number of utterances of every batch.
+    """
+
+    def __init__(
+        self,
+        recognizer: Recognizer,
+        max_wait: float = 0.02,
+        batch_seconds: float = 80.0,
+        observe: Callable[[int], object] = lambda utterances: None,
+    ) -> None:
+        self.recognizer, self.max_wait, self.observe = recognizer, max_wait, observe
+        self.sample_rate = recognizer.model.config.features.sample_rate
+        self.samples = round(batch_seconds * self.sample_rate)
+        self._jobs: list[Job] = []
+        self._steps: list[Callable[[], None]] = []
+        self._changed, self._closed = threading.Condition(), False
+        self._thread = threading.Thread(target=self._work, name="deepspeech-engine", daemon=True)
+        self._thread.start()
+
+    @property
+    def waiting(self) -> int:
+        """Utterances that wait for a batch."""
+        return len(self._jobs)
+
+    def transcripts_of(self, waveforms: Sequence[np.ndarray], client: Client) -> list[list[Transcript]]:
+        """As `Recognizer.batch_transcripts`; waits for the results, so not for the engine's own thread."""
+        jobs = [Job(waveform, client) for waveform in waveforms]
+        with self._changed:
+            self._jobs += jobs
+            self._changed.notify()
+        return [job.result.result() for job in jobs]
+
+    def step(self, function: Callable[[], T]) -> Future[T]:
+        """Run a step of a stream in the engine's thread, before the next batch."""
+        result: Future[T] = Future()
+        with self._changed:
+            self._steps.append(lambda: _fulfil(result, function))
+            self._changed.notify()
+        return result
+
+    def close(self) -> None:
+        """End the thread once all that waits is done."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                while not (self._steps or self._due() or self._closed):
+                    self._changed.wait(self._patience())
+                if self._closed and not (self._steps or self._jobs):
+                    return
+                steps, self._steps = self._steps, []
+                batch = self._next_batch() if self._due() or self._closed else []
+            for step in steps:
+                step()
+            if batch:
+                self._transcribe(batch)
+
+    def _patience(self) -> float | None:
+        """Seconds until the oldest utterance has waited long enough; None where none waits."""
+        if not self._jobs:
+            return None
+        return max(min(job.arrived for job in self._jobs) + self.max_wait - time.monotonic(), 0.0)
+
+    def _due(self) -> bool:
+        """Whether a batch should start: it is full, or an utterance has waited long enough."""
+        full = sum(len(job.waveform) for job in self._jobs) >= self.samples
+        return bool(self._jobs) and (full or not self._patience())
+
+    def _next_batch(self) -> list[Job]:
+        """Take the utterance whose client was served least, and others that suit it; there may be none."""
+        waiting = sorted(self._jobs, key=lambda job: (job.client.served, job.arrived))
+        batch, longest = waiting[:1], len(waiting[0].waveform) if waiting else 0
+        for job in waiting[1:]:
+            size = len(job.waveform)
+            most = max(longest, size)
+            if min(longest, size) >= ALIKE * most and most * (len(batch) + 1) <= self.samples:
+                batch.append(job)
+                longest = most
+        for job in batch:
+            job.client.served += len(job.waveform) / self.sample_rate
+        self._jobs = [job for job in self._jobs if job not in batch]
+        return batch
+
+    def _transcribe(self, batch: Sequence[Job]) -> None:
+        self.observe(len(batch))
+        try:
+            results = self.recognizer.batch_transcripts([job.waveform for job in batch])
+        except Exception as error:  # whatever it is, each client gets an answer, and the thread lives on
+            for job in batch:
+                job.result.set_exception(error)
+            return
+        for job, transcripts in zip(batch, results, strict=True):
+            job.result.set_result(transcripts)
+
+
+def _fulfil(result: Future[T], function: Callable[[], T]) -> None:
+    try:
+        result.set_result(function())
+    except Exception as error:  # belongs to whoever waits for the result
+        result.set_exception(error)

@@ -1,0 +1,142 @@
+"""Live streams of clients: audio in chunks, text so far, utterances that end at silences."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from deepspeech.audio.loading import resample
+from deepspeech.decoding.decoder import Hypothesis, Partial, StreamingDecoder
+from deepspeech.decoding.word_times import Word
+from deepspeech.errors import InputError
+from deepspeech.inference.long_form import concatenate, transcribe_blocks
+from deepspeech.inference.stream import checked
+from deepspeech.serving.engine import Client, Engine
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """What was said between two silences; times of its words are those of the stream."""
+
+    text: str
+    words: list[Word]
+
+
+NOTHING = Utterance("", [])
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a chunk of audio has changed."""
+
+    partial: Partial
+    ended: Utterance | None = None  # an utterance with words that a silence has ended
+
+
+class LiveSession:
+    """A stream of a model that streams.
+
+    Args:
+        engine: Of the model.
+        end_silence: Seconds without speech that end an utterance.
+    """
+
+    def __init__(self, engine: Engine, end_silence: float) -> None:
+        self.engine, self.end_silence = engine, end_silence
+        self.stream = engine.recognizer.stream()
+        self.stream.keeps_log_probs = True
+
+    async def feed(self, samples: np.ndarray, sample_rate: int) -> Update:
+        """Take the next samples (samples,), float32 or int16.
+
+        Raises:
+            InputError: They are invalid.
+        """
+        return await asyncio.wrap_future(self.engine.step(lambda: self._feed(samples, sample_rate)))
+
+    async def finish(self) -> Utterance:
+        """End the last utterance; the next one may start."""
+        return await asyncio.wrap_future(self.engine.step(self._finish))
+
+    def _feed(self, samples: np.ndarray, sample_rate: int) -> Update:
+        partial = self.stream.feed(samples, sample_rate)
+        if self.stream.silence < self.end_silence:
+            return Update(partial)
+        start = self.stream.start
+        ended = self._utterance(self.stream.end_utterance(), start)
+        return Update(Partial("", ""), ended if ended.text else None)
+
+    def _finish(self) -> Utterance:
+        if not self.stream.seconds:
+            return NOTHING
+        start = self.stream.start
+        return self._utterance(self.stream.finish(), start)
+
+    def _utterance(self, hypothesis: Hypothesis, start: float) -> Utterance:
+        words = [
+            replace(word, start=start + word.start, end=start + word.end)
+            for word in self.stream.words(hypothesis)
+        ]
+        return Utterance(" ".join(hypothesis.text.split()), words)
+
+
+class RecordedSession:
+    """A stream of a model that needs whole utterances: it is recorded, and transcribed at its end.
+
+    Args:
+        engine: Of the model.
+        max_seconds: Longest recording.
+    """
+
+    def __init__(self, engine: Engine, max_seconds: float) -> None:
+        self.engine, self.max_seconds = engine, max_seconds
+        self._blocks: list[np.ndarray] = []  # at the model's rate
+        self._seconds = 0.0
+
+    async def feed(self, samples: np.ndarray, sample_rate: int) -> Update:
+        """Take the next samples (samples,), float32 or int16.
+
+        Raises:
+            InputError: They are invalid, or too many.
+        """
+        samples = checked(samples)
+        self._seconds += len(samples) / sample_rate
+        if self._seconds > self.max_seconds:
+            raise InputError(f"the recording lasts longer than {self.max_seconds:.0f} s; end it earlier")
+        if len(samples):
+            self._blocks.append(resample(samples, sample_rate, self.engine.sample_rate))
+        return Update(Partial("", ""))
+
+    async def finish(self) -> Utterance:
+        """Transcribe what was recorded, and forget it."""
+        blocks, self._blocks, self._seconds = self._blocks, [], 0.0
+        if not blocks:
+            return NOTHING
+        return await asyncio.to_thread(self._transcribe, blocks)
+
+    def _transcribe(self, blocks: list[np.ndarray]) -> Utterance:
+        model, client = self.engine.recognizer.model, Client()
+        parts = transcribe_blocks(model, lambda batch: self.engine.transcripts_of(batch, client), blocks)
+        whole = concatenate(list(parts), " " in model.labels)
+        return Utterance(" ".join(whole.hypothesis.text.split()), whole.words)
+
+
+Session = LiveSession | RecordedSession
+
+
+def streams(engine: Engine) -> bool:
+    """Whether a model can transcribe while audio comes."""
+    if not isinstance(engine.recognizer.decoder, StreamingDecoder):
+        return False
+    try:
+        engine.recognizer.model.config.require_streaming()
+    except InputError:
+        return False
+    return True
+
+
+def start_session(engine: Engine, end_silence: float, max_seconds: float) -> Session:
+    """A stream by whichever way the model allows."""
+    return LiveSession(engine, end_silence) if streams(engine) else RecordedSession(engine, max_seconds)

@@ -1,0 +1,83 @@
+"""SIGTERM under load: what was accepted is answered, streams get their text, the status is 0."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+
+import httpx
+import numpy as np
+import pytest
+from websockets.sync.client import connect
+
+from tests.conftest import ROOT, script_environment
+from tests.serving.servers import running
+
+pytestmark = pytest.mark.xdist_group("server")
+
+
+def test_no_accepted_request_is_lost(models, recordings):
+    answers, content = [], recordings[5].read_bytes()
+    with running(models, "--grace", 20) as server:
+
+        def ask():
+            data = {"model": "whole", "response_format": "text"}
+            address = f"http://{server.address}/v1/audio/transcriptions"
+            try:
+                answer = httpx.post(address, files={"file": content}, data=data, timeout=60)
+                answers.append(answer.status_code)
+            except httpx.TransportError as error:
+                answers.append(type(error).__name__)
+
+        with connect(f"ws://{server.address}/?model=live") as stream:
+            stream.send(json.dumps({"config": {"sample_rate": 16000}}))
+            stream.send((3000 * np.random.default_rng(0).standard_normal(32000)).astype("<i2").tobytes())
+            stream.recv()
+            threads = [threading.Thread(target=ask) for _ in range(6)]
+            for thread in threads:
+                thread.start()
+            wait_for(f"http://{server.address}/metrics", "deepspeech_active_requests 6.0")
+            server.process.send_signal(signal.SIGTERM)
+            assert "text" in json.loads(stream.recv()), "the last text of the stream"
+            for thread in threads:
+                thread.join()
+    assert answers == [200] * 6
+
+
+def wait_for(address, line):
+    for _ in range(500):
+        if line in httpx.get(address).text:
+            return
+    pytest.fail(f"{line} never came")
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ([], "no model"),
+        (["none.pth"], "none.pth"),
+        (["--model", "a"], "NAME=FILE"),
+        (["a/m.pth", "b/m.pth"], "has this name too"),
+        (["m.pth", "--top-paths", "3", "--decoder", "beam"], "--top-paths"),
+        (["m.pth", "--private-key", "k.pem"], "--certificate"),
+    ],
+)
+def test_a_wrong_command_line_is_one_line(flags, words, tmp_path):
+    command = [sys.executable, "-m", "deepspeech", "serve", *flags]
+    environment = script_environment() | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, env=environment)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert words in line
+
+
+def test_a_port_in_use_is_one_line(server, models):
+    command = [sys.executable, "-m", "deepspeech", "serve", str(models["whole"]), "--port", str(server.port)]
+    environment = script_environment()
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60)
+    assert done.returncode == 2
+    assert str(server.port) in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr

@@ -67,7 +67,8 @@ def test_the_package_holds_all_modules_and_the_version(wheel):
     assert any(name.endswith("LICENSE") for name in wheel.namelist())
 
 
-def test_the_package_holds_the_english_labels(wheel):
+def test_the_package_holds_its_other_files(wheel):
+    assert "from_pretrained" in wheel.read("deepspeech/model/card.md").decode()
     assert wheel.read("deepspeech/labels.json") == (ROOT / "labels.json").read_bytes()
 
 

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from deepspeech import log
 from deepspeech.audio.config import FeatureConfig
-from deepspeech.checkpoint.integrity import OUTPUT, architecture, check_config, check_tensors
 from deepspeech.checkpoint.safe_load import plain
 from deepspeech.errors import InputError
 from deepspeech.model.config import ModelConfig
+from deepspeech.model.integrity import OUTPUT, architecture, check_config, check_tensors
 
 ENGLISH = "_'ABCDEFGHIJKLMNOPQRSTUVWXYZ "  # the original's labels.json
 NOISE = {"noise_dir": None, "noise_prob": 0.4, "noise_levels": (0.0, 0.5)}  # its defaults

@@ -21,10 +21,11 @@ from torch import Tensor
 
 from deepspeech.atomic_file import write_atomic
 from deepspeech.checkpoint import deepspeech_pytorch, remote, safe_load
-from deepspeech.checkpoint.integrity import check_config, check_tensors
 from deepspeech.errors import InputError
 from deepspeech.model.config import ModelConfig
 from deepspeech.model.deepspeech2 import DeepSpeech
+from deepspeech.model.hub import is_folder, read_folder
+from deepspeech.model.integrity import check_config, check_tensors
 
 FORMAT = 1
 NAME = re.compile(r"deepspeech_checkpoint_epoch_(\d+)(?:_iter_(\d+))?\.pth")
@@ -79,9 +80,13 @@ def save_checkpoint(path: str | Path, model: DeepSpeech, training: Mapping[str, 
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """Load a file of `save_checkpoint` or of deepspeech.pytorch onto the CPU, and check it.
 
+    A folder of `DeepSpeech.save_pretrained` is read, too.
+
     Raises:
         InputError: The file is missing, damaged or not a checkpoint.
     """
+    if is_folder(path):
+        return Checkpoint(str(path), *read_folder(path), training=None)
     with remote.local_copy(path) as file:
         content = safe_load.read(file, name=path)
     if not isinstance(content, dict) or "state_dict" not in content:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from deepspeech import cli, log
@@ -13,9 +14,15 @@ from deepspeech.atomic_file import write_atomic
 from deepspeech.checkpoint import deepspeech_pytorch
 from deepspeech.checkpoint.format import load_checkpoint, load_model
 from deepspeech.errors import InputError
+from deepspeech.model.hub import CARD, CardConfig
 from deepspeech.options import Options, one_of, option
+from deepspeech.training.state import ResumeState
 
-SUFFIXES = {"onnx": ".onnx", "v2": "-v2.pth"}  # what a target adds to the model's name
+SUFFIXES = {"onnx": ".onnx", "v2": "-v2.pth", "huggingface": ""}  # what a target adds to the model's name
+EXAMPLES = """
+deepspeech export model.pth --to onnx
+deepspeech export model.pth folder --to huggingface --license cc-by-4.0 --language en
+"""
 
 
 @dataclass(frozen=True)
@@ -23,9 +30,12 @@ class ExportConfig(Options):
     """Files"""
 
     model: str = option("", "model or checkpoint; a path or a URL", positional=True, metavar="MODEL")
-    out: str = option("", "file to write; next to the model by default", positional=True, nargs="?")
+    out: str = option("", "file or folder to write; next to the model by default", positional=True, nargs="?")
     to: str = option(
-        "onnx", "format: onnx, or v2 (a deepspeech.pytorch 2.x file)", one_of(*SUFFIXES), metavar="FORMAT"
+        "onnx",
+        "format: onnx, huggingface (a folder for the Hub) or v2 (a deepspeech.pytorch 2.x file)",
+        one_of(*SUFFIXES),
+        metavar="FORMAT",
     )
     features_outside: bool = option(
         False, "leave the spectrogram out of the ONNX graph, which takes features"
@@ -38,18 +48,45 @@ class ExportConfig(Options):
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    config = cli.parse(argv, __doc__, ExportConfig).make(ExportConfig)
+    arguments = cli.parse(argv, __doc__, ExportConfig, CardConfig, examples=EXAMPLES)
+    config, card = arguments.make(ExportConfig), arguments.make(CardConfig)
+    if config.to != "huggingface" and card != CardConfig():
+        raise InputError(f"a model card: has no effect with --to {config.to}; leave its flags out")
     target = config.out or str(Path(config.model).with_suffix("")) + SUFFIXES[config.to]
     if os.path.exists(target) and os.path.exists(config.model) and os.path.samefile(config.model, target):
         raise InputError(f"{target}: would overwrite the model itself; choose another file")
     if config.to == "v2":
         return export_v2(config.model, target)
+    if config.to == "huggingface":
+        return export_huggingface(config.model, target, card)
     from deepspeech.export import onnx_file  # needs onnx
 
     network = load_model(config.model)
     onnx_file.write(network, target, config.features_outside)
-    kind = "for streams and whole utterances" if onnx_file.streams(network) else "for whole utterances"
+    kind = "for streams and whole utterances" if network.config.streams else "for whole utterances"
     print(f"{target}: an ONNX model {kind}, {os.path.getsize(target) / 1e6:.1f} MB")
+
+
+def export_huggingface(path: str, folder: str, card: CardConfig) -> None:
+    """Write a folder for the Hugging Face Hub; its card also says what the checkpoint knows of its training.
+
+    Raises:
+        InputError: The model cannot be read, the folder exists and is not empty or cannot be written, or a
+            package is missing.
+    """
+    if os.path.exists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
+        raise InputError(f"{folder}: exists; choose another folder")
+    checkpoint = load_checkpoint(path)
+    state = None if checkpoint.imported else ResumeState.of(checkpoint)
+    if state and state.history:
+        best, hours = state.selection, state.history[-1].audio_seconds / 3600
+        card = replace(card, training=f"{state.progress.epoch} epochs of {hours:.2g} hours.")
+        if math.isfinite(best.wer):
+            rates = [100 * rate for rate in (best.wer, best.cer) if math.isfinite(rate)]
+            validation = "validation data=" + "/".join(f"{rate:.2f}" for rate in rates)
+            card = replace(card, results=(validation, *card.results))
+    checkpoint.build_model().save_pretrained(folder, card)
+    print(f"{folder}: a folder for the Hugging Face Hub; complete its {CARD}, then: hf upload NAME {folder}")
 
 
 def export_v2(path: str | Path, target: str | Path) -> None:

@@ -32,7 +32,7 @@ def make_model(network: DeepSpeech, features_outside: bool = False) -> onnx.Mode
     Raises:
         InputError: onnx or onnxruntime is not installed, or the graph does not compute what the network does.
     """
-    graph = NetworkGraph(network, streams(network), features_outside)
+    graph = NetworkGraph(network, network.config.streams, features_outside)
     model = graph.model("deepspeech", deepspeech.__version__, metadata(network, features_outside))
     check(model, network, features_outside)
     return model
@@ -47,15 +47,6 @@ def write(network: DeepSpeech, target: str | Path, features_outside: bool = Fals
     write_atomic(target, make_model(network, features_outside).SerializeToString())
 
 
-def streams(network: DeepSpeech) -> bool:
-    """Whether the network can stream."""
-    try:
-        network.config.require_streaming()
-    except InputError:
-        return False
-    return True
-
-
 def metadata(network: DeepSpeech, features_outside: bool) -> dict[str, str]:
     """What a user of the file needs to know; `config` rebuilds the network's configuration."""
     values: dict[str, Any] = {
@@ -65,9 +56,9 @@ def metadata(network: DeepSpeech, features_outside: bool) -> dict[str, str]:
         "sample_rate": network.config.features.sample_rate,
         "frame_seconds": network.frame_seconds,
         "input": "features" if features_outside else "waveforms",
-        "streaming": streams(network),
+        "streaming": network.config.streams,
     }
-    if streams(network):
+    if network.config.streams:
         values["latency"] = network.latency
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 

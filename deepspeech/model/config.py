@@ -32,6 +32,11 @@ class ModelConfig(Options):
     labels: tuple[str, ...] = ()
     features: FeatureConfig = FeatureConfig()
 
+    @property
+    def streams(self) -> bool:
+        """Whether the model can stream."""
+        return not self.bidirectional and self.features.normalize == "running"
+
     def require_streaming(self) -> None:
         """Check that the model can stream.
 

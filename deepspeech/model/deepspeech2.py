@@ -13,6 +13,7 @@ from deepspeech.device import autocast, autocast_format
 from deepspeech.labels import Labels
 from deepspeech.model.batch_norm import MaskedBatchNorm
 from deepspeech.model.config import CONV_TIME, ModelConfig
+from deepspeech.model.hub import HubModel
 from deepspeech.model.padding import Frames
 from deepspeech.model.padding import State as RecurrentState
 from deepspeech.model.rnn import RecurrentLayer
@@ -29,7 +30,7 @@ class State:
     lookahead: Tensor | None = None  # last inputs (batch, size, frames)
 
 
-class DeepSpeech(nn.Module):
+class DeepSpeech(HubModel):
     """Log-spectrograms -> log-probabilities of the labels, for every second frame.
 
     Two convolutions over frequency and time, recurrent layers, a lookahead convolution in

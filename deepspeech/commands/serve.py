@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
+
+import torch
 
 from deepspeech import cli, log
 from deepspeech.beam_search.config import DecoderConfig
@@ -37,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from deepspeech.serving.service import Metrics, Service
     except ModuleNotFoundError as error:
         raise InputError(f"{error.name} is missing; pip install 'deepspeech-torch[serve]'") from None
+    torch.set_num_threads(config.threads or max((os.cpu_count() or 1) - 1, 1))
     metrics, engines = Metrics(), {}
     for name, path in paths.items():
         recognizer = load_recognizer(replace(inference, model_path=path), tuned(decoding, path))

@@ -33,6 +33,9 @@ class ServeConfig(Options):
     origin: tuple[str, ...] = option(
         (), "other web sites whose pages may use the server", nargs="+", metavar="URL"
     )
+    threads: int = option(
+        0, "threads that compute; 0: one less than there are cores, which leaves one to talk", NOT_NEGATIVE
+    )
     max_wait_ms: float = option(
         20.0, "longest wait of a recording for others to share its batch", NOT_NEGATIVE
     )

@@ -32,7 +32,7 @@ OPEN = "/", "/static", "/health", "/favicon.ico"  # without a key
 POLICY = "default-src 'self'; connect-src 'self' ws: wss:; media-src 'self' blob:; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"  # noqa: E501
 BAD_DATA, TRY_AGAIN, TOO_MUCH = 1007, 1013, 1008  # codes of websockets
 _log = logging.getLogger("deepspeech.requests")
-logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # the client is told, not our terminal
+logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # a fault of the client, who gets the reason
 
 Handler = Callable[[Service, Request], Awaitable[Response]]
 

@@ -79,6 +79,8 @@ def _table(folder: str | Path, name: str) -> dict[str, Entry]:
 def _file(entry: Entry) -> str:
     """The audio file of a line of `wav.scp`."""
     value, place = entry
+    if not value or "\0" in value or re.search(r"\.ark:\d+$", value):
+        raise InputError(f"{place}: {value!r} is not an audio file; give one")
     if value.endswith("|"):
         try:
             command, *flags, path = shlex.split(value[:-1])
@@ -87,8 +89,6 @@ def _file(entry: Entry) -> str:
         if os.path.basename(command) == "flac" and all(flag.startswith("-") for flag in flags):
             return path
         raise InputError(f"{place}: {value!r} is a command; write its output to a file and name that")
-    if not value or re.search(r"\.ark:\d+$", value):
-        raise InputError(f"{place}: {value!r} is not an audio file; give one")
     return value
 
 

@@ -173,10 +173,7 @@ def encode(text: str, labels: Labels, unknown: str = "error") -> list[int]:
         return labels.encode(text, unknown)
     except UnknownCharacters as error:
         cases = {"upper": text.upper(), "lower": text.lower()}
-        hints = [
-            f"; the labels have its {case}-case form"
-            for case, cased in cases.items()
-            if not labels.unknown(cased)
-        ]
-        hint = hints[0] if hints else ""
-        raise InputError(f"{error}; add them to the labels or pass --unknown-characters drop{hint}") from None
+        case = next((case for case, cased in cases.items() if not labels.unknown(cased)), "")
+        hint = f"; the labels have its {case}-case form: deepspeech manifest convert --case {case}"
+        remedy = f"add them to the labels or pass --unknown-characters drop{hint if case else ''}"
+        raise InputError(f"{error}; {remedy}") from None

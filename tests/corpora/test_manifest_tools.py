@@ -1,5 +1,6 @@
 """Build, merge, filter and split manifests."""
 
+import json
 import os
 from pathlib import Path
 
@@ -168,3 +169,25 @@ def test_unreadable_audio_is_left_out_of_a_selection_on_request(tmp_path):
     with pytest.raises(InputError, match=r"m\.csv:b\.wav: .*not an audio file"):
         prune(rows, 1, None)
     assert [each.audio_path for each in prune(rows, 1, None, skip_faulty=True)] == [str(tmp_path / "a.wav")]
+
+
+def test_merging_tells_segments_and_inline_transcripts_apart(tmp_path):
+    rows = [
+        ("a.wav", 0, 1, "ONE"),
+        ("a.wav", 1, 1, "TWO"),
+        ("a.wav", None, 2, "ONE TWO"),
+        ("a.wav", 0, 1, "ONE"),
+    ]
+    keys = "audio_filepath", "offset", "duration", "text"
+
+    def write_lines(name, rows):
+        lines = [json.dumps(dict(zip(keys, row, strict=True))) for row in rows]
+        (tmp_path / name).write_text("\n".join(lines))
+        return tmp_path / name
+
+    assert [each.text for each in merge([write_lines("m.jsonl", rows)])] == ["ONE", "TWO", "ONE TWO"]
+    other = write_lines("n.jsonl", [("a.wav", 1, 1, "THREE")])
+    with pytest.raises(
+        InputError, match=rf"^{other}:1: .*a.wav#t=1,2 has another transcript in .*m.jsonl:2; remove"
+    ):
+        merge([tmp_path / "m.jsonl", other])

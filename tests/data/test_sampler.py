@@ -217,3 +217,15 @@ def test_other_weights_are_another_plan():
     assert plans[0] == BucketingSampler(many(count=9), 3).plan()
     assert len(plans[0]) == 7  # as older checkpoints have it
     assert plans[0] != plans[1] != plans[2]
+
+
+@given(PARTS, SIZES, st.integers(2, 4), st.integers(0, 2))
+def test_processes_share_the_parts_of_an_epoch(parts, size, replicas, number):
+    durations = many(count=sum(count for count, _ in parts))
+    alone = BucketingSampler(durations, size * replicas, parts=parts)
+    ranks = [
+        epoch(BucketingSampler(durations, size, num_replicas=replicas, rank=rank, parts=parts), number)
+        for rank in range(replicas)
+    ]
+    for whole, *shares in zip(epoch(alone, number), *ranks, strict=True):
+        assert sorted(whole) == sorted(chain(*shares))

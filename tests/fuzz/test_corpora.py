@@ -9,7 +9,9 @@ import pytest
 import soundfile
 import webdataset
 
+from deepspeech.corpora.kaldi import read_kaldi
 from deepspeech.data.corpus import load_corpus
+from deepspeech.data.manifest import read_manifest, write_manifest
 from deepspeech.labels import Labels
 from tests.fuzz.mutations import mutations, value_or_refusal
 
@@ -35,6 +37,41 @@ def test_mutated_manifests(tmp_path: Path) -> None:
             for index in range(len(loaded)):
                 number = int(Path(loaded[index].transcript_path).stem)
                 assert LABELS.decode(loaded.targets[index]) == TEXTS[number]
+
+
+def test_mutated_json_lines_and_kaldi_folders(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "long.wav", np.zeros(3200), RATE)
+    spans = [(text, 0.05 * number) for number, text in enumerate(TEXTS)]
+    rows = [
+        {"audio_filepath": "long.wav", "offset": start, "duration": 0.05, "text": text}
+        for text, start in spans
+    ]
+    folder, again = tmp_path / "kaldi", tmp_path / "again.jsonl"
+    folder.mkdir()
+    tables = {
+        "wav.scp": f"r {tmp_path}/long.wav\n",
+        "text": "".join(f"u{number} {text}\n" for number, text in enumerate(TEXTS)),
+        "segments": "".join(f"u{n} r {start:.2f} {start + 0.05:.2f}\n" for n, (_, start) in enumerate(spans)),
+    }
+    names = ["m.jsonl", *tables]
+    whole = ["".join(json.dumps(row) + "\n" for row in rows).encode(), *map(str.encode, tables.values())]
+    for which, content in mutations(whole, seed=4):
+        for name, data in zip(tables, whole[1:], strict=True):
+            (folder / name).write_bytes(data)
+        path = folder / names[which] if which else tmp_path / "m.jsonl"
+        path.write_bytes(content)
+        found = value_or_refusal(
+            lambda which=which: read_kaldi(folder) if which else read_manifest(tmp_path / "m.jsonl")
+        )
+        if isinstance(found, str):
+            assert str(tmp_path) in found
+            continue
+        utterances, faults = found
+        assert all(fault.startswith(str(tmp_path)) and "\n" not in fault for fault in faults), faults
+        value_or_refusal(lambda utterances=utterances: write_manifest(again, utterances))
+        loaded = value_or_refusal(lambda: load_corpus(again, LABELS, "drop", True))
+        for row in range(0 if isinstance(loaded, str) else len(loaded)):
+            value_or_refusal(lambda row=row, loaded=loaded: loaded.load_audio(row, RATE))
 
 
 def test_mutated_shards_and_indices(tmp_path: Path) -> None:

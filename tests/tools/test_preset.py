@@ -56,3 +56,13 @@ def test_a_run_with_the_preset_says_what_it_chose(own_corpus, tmp_path, capsys):
         8,
         0.2,
     )
+
+
+def test_small_counts_a_mixture_by_its_weights(own_corpus):
+    first, second = own_corpus.train, own_corpus.val
+    write_rows(first, [("train_0.wav", "train_0.txt", 20)] * 100)
+    write_rows(second, [("val_0.wav", "val_0.txt", 10)] * 200)
+    chosen = preset.small(f"{first}:3", f"{second}:0.5")
+    assert chosen["epochs"] == round(preset.WORK / 7000)
+    assert chosen["batch_size"] == 4
+    assert preset.small(f"{first}:3", f"{second}:1")["batch_size"] == 8

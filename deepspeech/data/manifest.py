@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -107,16 +108,18 @@ def _csv_rows(content: str, path: str | Path) -> Rows:
             if not header and set(MOZILLA) <= set(cells):
                 header = cells
             else:
-                yield rows.line_num, dict(zip(header, row, strict=False)) if header else row
+                yield rows.line_num, dict(zip_longest(header, row)) if header else row
     except csv.Error as error:
         raise InputError(f"{path}:{rows.line_num}: not CSV: {error}; save it as CSV in UTF-8") from None
 
 
-def _parse(row: list[str] | dict[str, str], folder: str, place: str) -> Utterance:
+def _parse(row: list[str] | dict[str | None, str | None], folder: str, place: str) -> Utterance:
     if isinstance(row, dict):
-        audio, text = (row.get(name, "") for name in MOZILLA)
-        if not audio.strip() or "\0" in audio or MOZILLA[1] not in row:
-            raise InputError(f"{place}: expected {','.join(MOZILLA)}, got {','.join(row.values())!r}")
+        audio, text = (row[name] or "" for name in MOZILLA)
+        complete = None not in (*row, *row.values())  # as many cells as columns
+        if not complete or not audio.strip() or "\0" in audio:
+            cells = ",".join(cell for cell in row.values() if cell is not None)
+            raise InputError(f"{place}: expected {','.join(name for name in row if name)}, got {cells!r}")
         return Utterance(os.path.join(folder, audio.strip()), place=place, text=text)
     if len(row) not in (2, 3) or not row[0].strip() or not row[1].strip() or "\0" in "".join(row):
         raise InputError(f"{place}: expected audio,transcript[,seconds], got {','.join(row)!r}")

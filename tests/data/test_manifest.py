@@ -174,13 +174,12 @@ def test_csv_of_mozilla(tmp_path):
         (f"{tmp_path}/3.wav", "", None),
     ]
     assert utterances[1].place == f"{tmp_path}/m.csv:3"
-    (tmp_path / "m.csv").write_text("transcript,wav_filename\none,1.wav\n,\ntwo\nthree, \n")
+    rows = ["transcript,wav_filename", "one,1.wav", ",", "two", "three, ", "four, five,5.wav"]
+    (tmp_path / "m.csv").write_text("\n".join(rows))
     utterances, faults = read_manifest(tmp_path / "m.csv")
     assert [each.text for each in utterances] == ["one"]
-    assert faults == [
-        f"{tmp_path}/m.csv:4: expected wav_filename,transcript, got 'two'",
-        f"{tmp_path}/m.csv:5: expected wav_filename,transcript, got 'three, '",
-    ]
+    expected = f"{tmp_path}/m.csv:{{}}: expected transcript,wav_filename, got {{!r}}"
+    assert faults == [expected.format(line, rows[line - 1]) for line in (4, 5, 6)]
 
 
 def test_a_kaldi_folder_names_what_converts_it(tmp_path):

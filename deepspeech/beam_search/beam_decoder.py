@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,10 +57,23 @@ class BeamCTCDecoder:
         if config.lm_path and language_model is None:
             language_model = LanguageModel(config.lm_path, labels, config.lm_unit)
         hot_words = HotWords(config.hot_words, labels) if config.hot_words else None
-        self.labels, self.config = labels, config
+        self.labels, self.config, self._language_model = labels, config, language_model
         self._model = language_model.model if language_model else None
         self._rules = make_rules(labels, config, language_model, hot_words)
         self._pool: ThreadPoolExecutor | None = None
+
+    def with_hot_words(self, phrases: Sequence[str], boost: float) -> BeamCTCDecoder:
+        """A decoder with the same language model that favours these words and phrases too.
+
+        Those that the labels cannot spell are left out.
+        """
+        spelled = [
+            each for each in phrases if each.strip() and not self.labels.unknown(each) and ":" not in each
+        ]
+        entries = [self.config.hot_words] if self.config.hot_words else []
+        entries += [f"{each}:{boost}" for each in spelled if "," not in each]
+        config = replace(self.config, hot_words=",".join(entries) or None)
+        return BeamCTCDecoder(self.labels, config, self._language_model)
 
     def decode(self, log_probs: Tensor, lengths: Tensor) -> list[list[Hypothesis]]:
         """The `top_paths` best hypotheses of every utterance; see `Decoder.decode`."""

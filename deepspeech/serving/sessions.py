@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from deepspeech.audio.loading import resample
+from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
 from deepspeech.decoding.decoder import Hypothesis, Partial, StreamingDecoder
 from deepspeech.decoding.word_times import Word
 from deepspeech.errors import InputError
@@ -24,6 +26,7 @@ class Utterance:
     words: list[Word]
 
 
+BOOST = 3.0  # of phrases that clients favour
 NOTHING = Utterance("", [])
 
 
@@ -47,6 +50,13 @@ class LiveSession:
         self.engine, self.end_silence = engine, end_silence
         self.stream = engine.recognizer.stream()
         self.stream.keeps_log_probs = True
+
+    def favour(self, phrases: Sequence[str]) -> None:
+        """Favour words and phrases from the next utterance on, where the decoder is a beam."""
+        decoder = self.engine.recognizer.decoder
+        if isinstance(decoder, BeamCTCDecoder):
+            self.stream.decoder = decoder.with_hot_words(phrases, BOOST)
+            self.stream.reset()
 
     async def feed(self, samples: np.ndarray, sample_rate: int) -> Update:
         """Take the next samples (samples,), float32 or int16.
@@ -94,6 +104,9 @@ class RecordedSession:
         self.engine, self.max_seconds = engine, max_seconds
         self._blocks: list[np.ndarray] = []  # at the model's rate
         self._seconds = 0.0
+
+    def favour(self, phrases: Sequence[str]) -> None:
+        """No effect: recordings of all clients are decoded together."""
 
     async def feed(self, samples: np.ndarray, sample_rate: int) -> Update:
         """Take the next samples (samples,), float32 or int16.

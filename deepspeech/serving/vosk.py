@@ -14,6 +14,7 @@ from deepspeech.serving.service import Service
 from deepspeech.serving.sessions import Session, Utterance, start_session
 
 RATES = 1000, 768_000  # Hz
+MOST_PHRASES = 100  # of a phrase list
 
 
 @dataclass
@@ -23,6 +24,7 @@ class Settings:
     sample_rate: int = 16000
     words: bool = True
     alternatives: bool = False
+    rest: bytes = b""  # half a sample, which belongs to the next message
 
     def update(self, config: dict[str, Any]) -> None:
         """Take what a `{"config": ...}` message has; what is not known is ignored, as by Vosk.
@@ -56,9 +58,9 @@ async def serve(service: Service, socket: WebSocket) -> None:
     Raises:
         InputError: A message is invalid.
     """
-    config = service.config
+    limits = service.config
     session = start_session(
-        service.engine(socket.query_params.get("model")), config.end_silence, config.max_seconds
+        service.engine(socket.query_params.get("model")), limits.end_silence, limits.max_seconds
     )
     settings = Settings()
     while True:
@@ -70,8 +72,11 @@ async def serve(service: Service, socket: WebSocket) -> None:
             await socket.send_json(await _feed(session, settings, message))
             continue
         command = _command(message)
-        if "config" in command:
-            settings.update(command["config"])
+        if config := command.get("config"):
+            settings.update(config)
+            phrases = config.get("phrase_list")
+            if isinstance(phrases, list) and all(isinstance(each, str) for each in phrases[:MOST_PHRASES]):
+                session.favour(phrases[:MOST_PHRASES])
         if command.get("eof"):
             await socket.send_json(settings.render(await session.finish()))
             return
@@ -80,9 +85,10 @@ async def serve(service: Service, socket: WebSocket) -> None:
 
 
 async def _feed(session: Session, settings: Settings, data: bytes) -> dict[str, Any]:
-    if len(data) % 2:
-        raise InputError("a message with half a sample; send 16-bit samples, little-endian")
-    update = await session.feed(np.frombuffer(data, "<i2"), settings.sample_rate)
+    data = settings.rest + data
+    whole = len(data) // 2 * 2
+    settings.rest = data[whole:]
+    update = await session.feed(np.frombuffer(data[:whole], "<i2"), settings.sample_rate)
     return settings.render(update.ended) if update.ended else {"partial": update.partial.text}
 
 

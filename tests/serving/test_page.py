@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
+import tarfile
 from contextlib import contextmanager
 
 import numpy as np
@@ -135,3 +137,35 @@ def test_a_file_that_is_no_audio_is_explained_in_a_sentence(server, tmp_path):
         page.set_input_files("#file", tmp_path / "a.wav")
         playwright.expect(page.locator("#problem")).not_to_be_empty()
         assert "cannot be read" in page.inner_text("#problem")
+
+
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory):
+    """The script of axe-core, which finds what a screen reader or weak eyes would stumble over."""
+    folder = tmp_path_factory.mktemp("axe")
+    npm = shutil.which("npm")
+    fetched = npm and subprocess.run([npm, "pack", "--silent", "axe-core"], cwd=folder, capture_output=True)
+    if not npm or fetched.returncode:
+        pytest.skip("npm cannot fetch axe-core here")
+    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        return archive.extractfile("package/axe.min.js").read().decode()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_is_accessible(server, recordings, axe, scheme):
+    with opened(server, color_scheme=scheme, bypass_csp=True) as page:
+        page.set_input_files("#file", recordings[4])
+        page.wait_for_selector("#words button")
+        page.evaluate(axe)
+        violations = page.evaluate("axe.run()")["violations"]
+        assert not [each["id"] for each in violations if each["impact"] in ("serious", "critical")]
+
+
+def test_the_page_fits_a_phone_and_works_by_keyboard(server, recordings):
+    with opened(server, viewport={"width": 360, "height": 700}) as page:
+        page.set_input_files("#file", recordings[4])
+        page.wait_for_selector("#words button")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 360
+        page.locator("#words button").first.focus()
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#words button.now")

@@ -13,7 +13,12 @@ import websockets
 from websockets.sync.client import connect
 
 from deepspeech.audio.loading import load_audio
+from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
+from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.inference.recognizer import Recognizer
+from deepspeech.serving.engine import Engine
+from deepspeech.serving.sessions import LiveSession
+from tests.serving.servers import LABELS, talkative
 
 pytestmark = pytest.mark.xdist_group("server")
 CHUNK = 3200  # samples
@@ -62,7 +67,8 @@ def test_a_model_that_cannot_stream_is_transcribed_at_the_end(server, models, re
 
 
 @pytest.mark.parametrize(
-    "message", ["{", "[]", '{"config": {"sample_rate": "x"}}', '{"config": {"sample_rate": 1}}', b"odd"]
+    "message",
+    ["{", "[]", '{"config": {"sample_rate": "x"}}', '{"config": {"sample_rate": 1}}', '{"config": 3}'],
 )
 def test_a_bad_message_ends_the_stream_with_the_reason(server, message):
     with connect(f"ws://{server.address}/") as socket:
@@ -71,6 +77,37 @@ def test_a_bad_message_ends_the_stream_with_the_reason(server, message):
             socket.recv()
         assert closed.value.rcvd.code == 1007
         assert closed.value.rcvd.reason
+
+
+def test_messages_may_end_within_a_sample(server, recordings):
+    data = pcm(recordings[1], 16000).tobytes()
+    texts = []
+    for size in (6400, 4001):
+        with connect(f"ws://{server.address}/?model=live") as socket:
+            for start in range(0, len(data), size):
+                socket.send(data[start : start + size])
+                socket.recv()
+            socket.send('{"eof" : 1}')
+            texts.append(json.loads(socket.recv())["text"])
+    assert texts[0] == texts[1]
+    assert texts[0]
+
+
+def test_phrases_are_favoured_by_a_beam():
+    recognizer = Recognizer(talkative(streaming=True), BeamCTCDecoder(LABELS, DecoderConfig(decoder="beam")))
+    engine, random = Engine(recognizer), np.random.default_rng(0)
+    samples = (0.1 * random.standard_normal(16000)).astype(np.float32)
+
+    async def heard(phrases):
+        session = LiveSession(engine, end_silence=1.0)
+        session.favour(phrases)
+        await session.feed(samples, 16000)
+        return (await session.finish()).text
+
+    usual, favoured, unknown = (asyncio.run(heard(each)) for each in ([], ["AAAA"], ["ÄÖ", "A:B", " "]))
+    engine.close()
+    assert usual == unknown
+    assert favoured != usual
 
 
 def test_pages_of_other_sites_may_not_connect(server):

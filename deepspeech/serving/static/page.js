@@ -142,7 +142,7 @@ function wordButton(word) {
   const button = document.createElement("button");
   button.type = "button";
   button.textContent = word.word;
-  button.style.opacity = 0.55 + 0.45 * (word.confidence ?? 1);
+  button.style.opacity = 0.7 + 0.3 * (word.confidence ?? 1);
   button.title = `${word.start.toFixed(2)} to ${word.end.toFixed(2)} s, confidence ${(word.confidence ?? 1).toFixed(2)}`;
   button.addEventListener("click", () => { stopAt = word.end; surfer.setTime(word.start); surfer.play(); });
   return button;

@@ -6,6 +6,7 @@ exist are not made again.
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import threading
@@ -34,7 +35,6 @@ from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
 CONNECTIONS = 4  # downloads at the same time
 RAW = {"samplerate": 16000, "channels": 1, "format": "RAW", "subtype": "PCM_16", "endian": "BIG"}
 APOSTROPHES = dict.fromkeys(map(ord, "’‘`´ʼ"), "'")
-TOLERANCE = 0.1  # seconds by which a segment may exceed its recording
 SPOKEN = "%&@#§"  # symbols that Unicode counts as punctuation
 
 
@@ -254,24 +254,18 @@ def _samples(recording: Recording, sample_rate: int) -> np.ndarray:
     Raises:
         InputError: The file cannot be read.
     """
-    path, start = recording.audio_path, recording.start or 0.0
-    if not recording.raw and recording.start is None:
-        waveform = loading.load_audio(path, sample_rate)
-        whole: np.ndarray = np.clip(np.rint(waveform * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
-        return whole
+    path = recording.audio_path
+    if not recording.raw:
+        end = math.inf if recording.end is None else recording.end
+        part = path if recording.start is None else loading.segment(path, recording.start, end)
+        waveform = loading.load_audio(part, sample_rate)
+        samples: np.ndarray = np.clip(np.rint(waveform * 2**15), -(2**15), 2**15 - 1).astype(np.int16)
+        return samples
     try:
-        with soundfile.SoundFile(path, **(RAW if recording.raw else {})) as file:
-            rate, length = file.samplerate, file.frames / file.samplerate
-            end = length if recording.end is None else recording.end
-            if not 0 <= start < end <= length + TOLERANCE:
-                raise InputError(f"{path}: no audio from {start} to {end} s, it has {length:.2f} s")
-            first = round(start * rate)
-            file.seek(first)
-            samples = file.read(round(end * rate) - first, dtype="int16", always_2d=True)
+        samples, rate = soundfile.read(path, dtype="int16", **RAW)
     except (OSError, RuntimeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from None
-    mono: np.ndarray = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1).astype("int16")
-    return loading.resample(mono, rate, sample_rate)
+    return loading.resample(samples, rate, sample_rate)
 
 
 def _write_flac(path: Path, samples: np.ndarray, sample_rate: int) -> None:

@@ -210,7 +210,7 @@ def model_card(name: str, model: HubModel, card: CardConfig) -> str:
         library_name="deepspeech",
         pipeline_tag=TASK,
         tags=["ctc", "deepspeech2", model.config.rnn_type],
-        model_name=name,
+        model_name=name if results else None,  # belongs to them
         eval_results=results or None,
     )
     text = hub.ModelCard.from_template(

@@ -92,6 +92,7 @@ def test_what_nobody_says_is_not_stated_and_a_card_is_kept(tmp_path, model):
     model.save_pretrained(tmp_path)
     text = (tmp_path / "README.md").read_text()
     assert text.count("Not stated") == 3
+    assert "## Results\n\nNot stated.\n\n## Training data\n\nNot stated.\n\n" in text
     assert "live audio | no, " in text
     (tmp_path / "README.md").write_text("mine")
     model.save_pretrained(tmp_path)
@@ -182,7 +183,7 @@ def test_pushing_uploads_the_folder(tmp_path, monkeypatch, model):
     for name, content in Hub.uploads["me/orders"].items():
         (tmp_path / name).write_bytes(content)
     assert equal(DeepSpeech.from_pretrained(tmp_path), model)
-    assert ModelCard.load(tmp_path / "README.md").data.model_name == "orders"
+    assert ModelCard.load(tmp_path / "README.md").data.model_name == "orders"  # with its results
     with pytest.raises(InputError, match=r"^nobody/x: cannot upload: Bad name of a repository; try "):
         model.push_to_hub("nobody/x", private=True, token="secret")
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import soxr
 import torch
@@ -15,6 +17,14 @@ from deepspeech.model.deepspeech2 import DeepSpeech, State
 
 RATES = 1000, 768_000  # Hz of audio that can be resampled
 PIECE = 10.0  # longest audio that the network processes at a time, seconds: bounds memory
+
+
+@dataclass(frozen=True)
+class StreamState:
+    """What features and network carry from chunk to chunk; None at the start."""
+
+    audio: SpectrogramState | None = None
+    network: State | None = None
 
 
 class Stream:
@@ -52,8 +62,7 @@ class Stream:
 
     def _start_utterance(self) -> None:
         self.silence = 0.0  # seconds since the last recognised character
-        self._feature_state: SpectrogramState | None = None
-        self._model_state: State | None = None
+        self.state = StreamState()
         self._decoder_stream = self.decoder.stream()
         self._ended, self._log_probs = self._log_probs, []
         self._recent = np.zeros(0, np.float32)  # samples inside the look-ahead
@@ -72,16 +81,24 @@ class Stream:
         Raises:
             InputError: The samples or their rate are invalid; the stream is as before.
         """
+        return self.advance(self.prepare(samples, sample_rate))
+
+    def prepare(self, samples: np.ndarray, sample_rate: int | None = None) -> np.ndarray:
+        """The first half of `feed`: the next samples for the network, at its rate.
+
+        Raises:
+            InputError: As in `feed`.
+        """
         samples, rate = checked(samples), sample_rate or self.sample_rate
         if not RATES[0] <= rate <= RATES[1]:
             raise InputError(f"stream: audio of {rate} Hz; give {RATES[0]} to {RATES[1]} Hz")
         self.seconds += len(samples) / rate
         if rate != self._rate:
-            self._process(self._resample(samples[:0], last=True))
+            self.advance(self._resample(samples[:0], last=True))
             same = rate == self.sample_rate
             self._resampler = None if same else soxr.ResampleStream(rate, self.sample_rate, 1)
             self._rate = rate
-        return self._process(self._resample(samples))
+        return self._resample(samples)
 
     def finish(self) -> Hypothesis:
         """The final text of the utterance; the next one may start.
@@ -89,7 +106,7 @@ class Stream:
         Without any samples it is empty.
         """
         if self.seconds:
-            self._process(self._resample(np.zeros(0, np.float32), last=True), final=True)
+            self.advance(self._resample(np.zeros(0, np.float32), last=True), final=True)
         hypothesis = self._decoder_stream.finish()[0]
         self.reset()
         return hypothesis
@@ -102,7 +119,7 @@ class Stream:
         hypothesis, recent = self._decoder_stream.finish()[0], self._recent
         self.start = self.seconds - len(recent) / self.sample_rate
         self._start_utterance()
-        self._process(recent)
+        self.advance(recent)
         return hypothesis
 
     def words(self, hypothesis: Hypothesis) -> list[Word]:
@@ -118,22 +135,43 @@ class Stream:
     def _resample(self, samples: np.ndarray, last: bool = False) -> np.ndarray:
         return self._resampler.resample_chunk(samples, last) if self._resampler else samples
 
-    @torch.inference_mode()
-    def _process(self, samples: np.ndarray, final: bool = False) -> Partial:
+    def advance(self, samples: np.ndarray, final: bool = False) -> Partial:
+        """The second half of `feed`: run the network on samples of `prepare`."""
         size = int(PIECE * self.sample_rate)
         for start in range(0, max(len(samples), 1), size):
-            piece = torch.from_numpy(samples[start : start + size])[None].to(self.device)
-            ends = final and start + size >= len(samples)
-            features, lengths, self._feature_state = self.spectrogram.forward_chunk(
-                piece, None, self._feature_state, ends
+            piece = samples[start : start + size]
+            log_probs, self.state = self.compute(
+                piece[None], self.state, final and start + size >= len(samples)
             )
-            if not (features.shape[2] or ends):
-                continue
-            with autocast(self.device, self.dtype):
-                output, _, self._model_state = self.model.forward_chunk(
-                    features, lengths, self._model_state, ends
-                )
-            log_probs = output[0].cpu().numpy()
+            self.absorb(log_probs[0], piece)
+        return self._partial
+
+    @torch.inference_mode()
+    def compute(
+        self, samples: np.ndarray, state: StreamState, final: bool = False
+    ) -> tuple[np.ndarray, StreamState]:
+        """The next output of the network, for one stream or for several of the same model in a batch.
+
+        Args:
+            samples: (batch, samples) float32.
+            state: After the samples before.
+            final: Whether the utterances end with these.
+
+        Returns:
+            Log-probabilities (batch, frames, labels), perhaps of no frames, and the new state.
+        """
+        waveforms = torch.from_numpy(np.ascontiguousarray(samples)).to(self.device)
+        features, lengths, audio = self.spectrogram.forward_chunk(waveforms, None, state.audio, final)
+        if not (features.shape[2] or final):
+            nothing = np.zeros((len(samples), 0, len(self.model.labels)), np.float32)
+            return nothing, StreamState(audio, state.network)
+        with autocast(self.device, self.dtype):
+            output, _, network = self.model.forward_chunk(features, lengths, state.network, final)
+        return output.cpu().numpy(), StreamState(audio, network)
+
+    def absorb(self, log_probs: np.ndarray, samples: np.ndarray) -> Partial:
+        """Take what `compute` gave for some samples: (frames, labels). Returns the text so far."""
+        if len(log_probs):
             self._measure_silence(log_probs)
             if self.keeps_log_probs:
                 self._log_probs.append(log_probs)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
+from deepspeech.decoding.decoder import Partial
 from deepspeech.decoding.word_times import Transcript
 from deepspeech.inference.recognizer import Recognizer
+from deepspeech.inference.stream import Stream
+from deepspeech.inference.stream_batch import advance
 
 T = TypeVar("T")
 ALIKE = 0.6  # shortest utterance of a batch, relative to the one that it is made for
@@ -33,6 +37,17 @@ class Job:
     client: Client
     result: Future[list[Transcript]] = field(default_factory=Future)
     arrived: float = field(default_factory=time.monotonic)
+
+
+@dataclass(eq=False)
+class Chunk:
+    """Audio of a live stream that waits."""
+
+    stream: Stream
+    samples: np.ndarray
+    sample_rate: int
+    then: Callable[[Partial], object]  # what to do with the text so far, for the result
+    result: Future[Any] = field(default_factory=Future)
 
 
 class Engine:
@@ -61,6 +76,7 @@ class Engine:
         self.samples = round(batch_seconds * self.sample_rate)
         self._jobs: list[Job] = []
         self._steps: list[Callable[[], None]] = []
+        self._chunks: list[Chunk] = []
         self._changed, self._closed = threading.Condition(), False
         self._thread = threading.Thread(target=self._work, name="deepspeech-engine", daemon=True)
         self._thread.start()
@@ -86,6 +102,13 @@ class Engine:
             self._changed.notify()
         return result
 
+    def feed(self, chunk: Chunk) -> Future[Any]:
+        """Feed a stream, together with others; the result is what `then` makes of the text so far."""
+        with self._changed:
+            self._chunks.append(chunk)
+            self._changed.notify()
+        return chunk.result
+
     def close(self) -> None:
         """End the thread once all that waits is done."""
         with self._changed:
@@ -96,12 +119,15 @@ class Engine:
     def _work(self) -> None:
         while True:
             with self._changed:
-                while not (self._steps or self._due() or self._closed):
+                while not (self._steps or self._chunks or self._due() or self._closed):
                     self._changed.wait(self._patience())
-                if self._closed and not (self._steps or self._jobs):
+                if self._closed and not (self._steps or self._chunks or self._jobs):
                     return
+                chunks, self._chunks = self._chunks, []
                 steps, self._steps = self._steps, []
                 batch = self._next_batch() if self._due() or self._closed else []
+            if chunks:
+                self._advance(chunks)
             for step in steps:
                 step()
             if batch:
@@ -132,6 +158,27 @@ class Engine:
             job.client.served += len(job.waveform) / self.sample_rate
         self._jobs = [job for job in self._jobs if job not in batch]
         return batch
+
+    def _advance(self, chunks: Sequence[Chunk]) -> None:
+        """Feed streams together; a second chunk of the same stream waits for the next time."""
+        first = {chunk.stream: chunk for chunk in reversed(chunks)}
+        later = [chunk for chunk in chunks if first[chunk.stream] is not chunk]
+        ready: list[tuple[Chunk, np.ndarray]] = []
+        for chunk in first.values():
+            try:
+                ready.append((chunk, chunk.stream.prepare(chunk.samples, chunk.sample_rate)))
+            except Exception as error:  # this client's fault; the others go on
+                chunk.result.set_exception(error)
+        try:
+            partials = advance([chunk.stream for chunk, _ in ready], [samples for _, samples in ready])
+        except Exception as error:  # each client gets an answer, and the thread lives on
+            for chunk, _ in ready:
+                chunk.result.set_exception(error)
+        else:
+            for (chunk, _), partial in zip(ready, partials, strict=True):
+                _fulfil(chunk.result, functools.partial(chunk.then, partial))
+        with self._changed:
+            self._chunks = later + self._chunks
 
     def _transcribe(self, batch: Sequence[Job]) -> None:
         self.observe(len(batch))

@@ -15,7 +15,7 @@ from deepspeech.decoding.word_times import Word
 from deepspeech.errors import InputError
 from deepspeech.inference.long_form import concatenate, transcribe_blocks
 from deepspeech.inference.stream import checked
-from deepspeech.serving.engine import Client, Engine
+from deepspeech.serving.engine import Chunk, Client, Engine
 
 
 @dataclass(frozen=True)
@@ -64,14 +64,16 @@ class LiveSession:
         Raises:
             InputError: They are invalid.
         """
-        return await asyncio.wrap_future(self.engine.step(lambda: self._feed(samples, sample_rate)))
+        chunk = Chunk(self.stream, samples, sample_rate, self._update)
+        update: Update = await asyncio.wrap_future(self.engine.feed(chunk))
+        return update
 
     async def finish(self) -> Utterance:
         """End the last utterance; the next one may start."""
         return await asyncio.wrap_future(self.engine.step(self._finish))
 
-    def _feed(self, samples: np.ndarray, sample_rate: int) -> Update:
-        partial = self.stream.feed(samples, sample_rate)
+    def _update(self, partial: Partial) -> Update:
+        """End the utterance where it is silent for long."""
         if self.stream.silence < self.end_silence:
             return Update(partial)
         start = self.stream.start

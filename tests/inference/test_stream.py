@@ -16,6 +16,7 @@ from deepspeech.beam_search.stream import COMMIT, HORIZON
 from deepspeech.decoding.alignment import ForcedAligner
 from deepspeech.errors import InputError
 from deepspeech.inference.factory import make_decoder
+from deepspeech.inference.stream_batch import advance
 from tests.conftest import load_script, tiny_model
 
 RUNNING = FeatureConfig(normalize="running")
@@ -194,7 +195,7 @@ def test_ten_minutes_of_silence_cost_no_more_than_one(labels):
     silence = np.zeros(60 * 8000, dtype=np.float32)
     for _ in range(10):
         partial = stream.feed(silence)
-        audio, network = stream._feature_state, stream._model_state
+        audio, network = stream.state.audio, stream.state.network
         parts = [audio.held, audio.sums, *network.conv, network.lookahead]
         parts += [part for state in network.rnns for part in state]
         sizes.append(sum(part.numel() for part in parts))
@@ -336,3 +337,28 @@ def test_ending_an_utterance_loses_nothing(labels, cell):
             spoken = [offset for label, offset in zip(found.text, found.offsets, strict=True) if label != " "]
             assert all(start + each * model.frame_seconds < stream.start for each in spoken)
     assert len(starts) > 1
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+@pytest.mark.parametrize("scale", ["linear", "mel"])
+def test_streams_that_advance_together_give_what_each_gives_alone(labels, cell, scale):
+    features = FeatureConfig(normalize="running", scale=scale)
+    model = tiny_model(labels, bidirectional=False, rnn_type=cell, lookahead_context=3, features=features)
+    recognizer, random = Recognizer(model), np.random.default_rng(0)
+    lengths = 9600, 9600, 6400, 11000, 0
+    audio = [(0.1 * random.standard_normal(length)).astype(np.float32) for length in lengths]
+    together = [recognizer.stream() for _ in audio]
+    for stream in together:
+        stream.keeps_log_probs = True
+    for start in range(0, 11000, 1600):  # those that start later, or end earlier, are in other groups
+        going = [place for place, each in enumerate(audio) if start < len(each)]
+        chunks = [together[place].prepare(audio[place][start : start + 1600]) for place in going]
+        assert len(advance([together[place] for place in going], chunks)) == len(going)
+    for waveform, stream in zip(audio, together, strict=True):
+        hypothesis, alone = stream.finish(), recognizer.stream()
+        alone.keeps_log_probs = True
+        alone.feed(waveform)
+        assert hypothesis.text == alone.finish().text
+        if len(waveform):
+            ours, theirs = (np.concatenate(each._ended) for each in (stream, alone))
+            np.testing.assert_allclose(ours, theirs, atol=1e-4)

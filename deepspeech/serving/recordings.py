@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -54,25 +54,33 @@ def transcribe_recording(
 
 
 def _parts(engine: Engine, path: Path, max_seconds: float) -> Iterator[Transcript]:
-    transcripts_of = partial(engine.transcripts_of, client=Client())
-    rate, model = engine.sample_rate, engine.recognizer.model
-    blocks, first, size = limited(stream_audio(path, rate, BLOCK), max_seconds * rate), list[np.ndarray](), 0
+    blocks = stream_audio(path, engine.sample_rate, BLOCK)
     try:
-        for block in blocks:
-            first.append(block)
-            size += len(block)
-            if size > LIMITS.whole_seconds * rate:
-                blocks = chain(first, blocks)
-                yield from transcribe_blocks(
-                    model, transcripts_of, blocks, LIMITS.segment_seconds, LIMITS.batch_seconds
-                )
-                return
-        ((best, *_),) = transcripts_of([np.concatenate(first)])
-        yield best
+        yield from transcribe_audio(engine, limited(blocks, max_seconds * engine.sample_rate))
     except TooLongError:
         raise
     except InputError as error:
         raise RecordingError(_without(path, error)) from None
+
+
+def transcribe_audio(engine: Engine, blocks: Iterable[np.ndarray]) -> Iterator[Transcript]:
+    """Transcribe audio that comes in blocks (samples,): whole if it is short, else in segments."""
+    transcripts_of = partial(engine.transcripts_of, client=Client())
+    blocks, first, size = iter(blocks), list[np.ndarray](), 0
+    for block in blocks:
+        first.append(block)
+        size += len(block)
+        if size > LIMITS.whole_seconds * engine.sample_rate:
+            yield from transcribe_blocks(
+                engine.recognizer.model,
+                transcripts_of,
+                chain(first, blocks),
+                LIMITS.segment_seconds,
+                LIMITS.batch_seconds,
+            )
+            return
+    ((best, *_),) = transcripts_of([np.concatenate(first)])
+    yield best
 
 
 def limited(blocks: Iterator[np.ndarray], samples: float) -> Iterator[np.ndarray]:

@@ -13,9 +13,10 @@ from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
 from deepspeech.decoding.decoder import Hypothesis, Partial, StreamingDecoder
 from deepspeech.decoding.word_times import Word
 from deepspeech.errors import InputError
-from deepspeech.inference.long_form import concatenate, transcribe_blocks
+from deepspeech.inference.long_form import concatenate
 from deepspeech.inference.stream import checked
-from deepspeech.serving.engine import Chunk, Client, Engine
+from deepspeech.serving.engine import Chunk, Engine
+from deepspeech.serving.recordings import transcribe_audio
 
 
 @dataclass(frozen=True)
@@ -132,9 +133,8 @@ class RecordedSession:
         return await asyncio.to_thread(self._transcribe, blocks)
 
     def _transcribe(self, blocks: list[np.ndarray]) -> Utterance:
-        model, client = self.engine.recognizer.model, Client()
-        parts = transcribe_blocks(model, lambda batch: self.engine.transcripts_of(batch, client), blocks)
-        whole = concatenate(list(parts), " " in model.labels)
+        spaced = " " in self.engine.recognizer.model.labels
+        whole = concatenate(list(transcribe_audio(self.engine, blocks)), spaced)
         return Utterance(" ".join(whole.hypothesis.text.split()), whole.words)
 
 

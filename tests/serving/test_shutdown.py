@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,3 +82,33 @@ def test_a_port_in_use_is_one_line(server, models):
     assert done.returncode == 2
     assert str(server.port) in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+def test_tls_and_a_log_of_requests(models, recordings, tmp_path):
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed")
+    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "1",
+        "-subj",
+        "/CN=localhost",
+    ]
+    subprocess.run([*command, "-keyout", key, "-out", certificate], check=True, capture_output=True)
+    flags = "--certificate", certificate, "--private-key", key, "--log-json"
+    with running(models, *flags) as server:
+        address = f"https://{server.address}/transcribe"
+        answer = httpx.post(address, files={"file": recordings[0].read_bytes()}, verify=False)
+        text = answer.json()["transcription"][0][0]
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"http://{server.address}/")
+    rows = [json.loads(line) for line in server.lines if line.startswith("{")]
+    assert [(row["path"], row["status"]) for row in rows] == [("/transcribe", 200)]
+    assert rows[0]["id"] == answer.headers["x-request-id"]
+    assert not any(text in line for line in server.lines), "what was said is not logged"

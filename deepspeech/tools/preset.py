@@ -19,8 +19,9 @@ from deepspeech.model.config import ModelConfig
 from deepspeech.options import Options, one_of, option
 
 LITTLE = 2.5 * 3600  # seconds of speech that the preset is made for
-WORK = 200_000  # seconds of audio to train on: about an hour on two cores
-EPOCHS = 20, 100
+WORK = 280_000  # seconds of audio to train on, if they fit into an hour
+EPOCHS = 20, 150
+STEPS, BATCH = 100, (4, 12)  # fewest steps in an epoch: with fewer, training dwells on blanks
 RATES = 8000, 16000  # Hz
 SAMPLED = 50  # files whose sample rate is looked at
 
@@ -76,7 +77,7 @@ def small(*manifests: str) -> dict[str, Any]:
         names = ", ".join(manifests)
         log.warning(f"--preset small: made for up to two hours of speech; {names} has {hours}")
     epochs = min(max(round(WORK / seconds), EPOCHS[0]), EPOCHS[1])
-    batch = 8 if count > 400 else 4  # enough steps in an epoch
+    batch = min(max(int(count / STEPS), BATCH[0]), BATCH[1])
     rate = RATES[statistics.mode(rates) >= RATES[1]]
     chosen = FIXED | {"sample_rate": rate, "batch_size": batch, "epochs": epochs}
     log.info(

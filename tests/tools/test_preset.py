@@ -16,11 +16,13 @@ def test_small_chooses_by_duration_number_and_sample_rate(own_corpus, caplog):
     assert chosen["epochs"] == preset.EPOCHS[1]  # a few seconds of speech
     assert chosen["batch_size"] == 4
     assert chosen["sample_rate"] in preset.RATES
-    rows = [("train_0.wav", "train_0.txt", 20)] * 500
+    rows = [("train_0.wav", "train_0.txt", 10)] * 859
     write_rows(own_corpus.train, rows)
     chosen = preset.small(str(own_corpus.train))
-    assert chosen["epochs"] == round(preset.WORK / 10_000)
+    assert chosen["epochs"] == round(preset.WORK / 8_590)
     assert chosen["batch_size"] == 8
+    write_rows(own_corpus.train, [("train_0.wav", "train_0.txt", 1)] * 3000)
+    assert preset.small(str(own_corpus.train))["batch_size"] == 12
     write_rows(own_corpus.train, [("train_0.wav", "train_0.txt", 1000)] * 10)
     preset.small(str(own_corpus.train))
     assert "made for up to two hours of speech" in caplog.text

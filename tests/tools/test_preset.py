@@ -67,4 +67,4 @@ def test_small_counts_a_mixture_by_its_weights(own_corpus):
     chosen = preset.small(f"{first}:3", f"{second}:0.5")
     assert chosen["epochs"] == round(preset.WORK / 7000)
     assert chosen["batch_size"] == 4
-    assert preset.small(f"{first}:3", f"{second}:1")["batch_size"] == 8
+    assert preset.small(f"{first}:3", f"{second}:1")["batch_size"] == 5

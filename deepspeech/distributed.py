@@ -1,7 +1,8 @@
 """Helpers for several processes started by torchrun; on one process all of them are no-ops.
 
 torchrun passes every process its rank in environment variables. Control messages go over a gloo group of
-their own, so that they never wait for a GPU; gradients and statistics on GPUs go over NCCL.
+their own, so that they never wait for a GPU; gradients and statistics on GPUs go over NCCL. Functions import
+torch only where there are several processes: one that transcribes by onnxruntime has no need of it.
 """
 
 from __future__ import annotations
@@ -12,15 +13,12 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from datetime import timedelta
-from typing import Any, TypeVar
-
-import torch
-import torch.distributed as dist
-from torch import Tensor
-from torch._C._distributed_c10d import PrefixStore, TCPStore  # torch.distributed does not export them
-from torch.distributed.rendezvous import rendezvous
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from deepspeech.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 T = TypeVar("T")
 Note = TypeVar("Note")
@@ -31,7 +29,12 @@ ERROR_GRACE = timedelta(seconds=10)  # how long the other ranks wait for rank 0 
 
 def init() -> None:
     """Initialise the process group if torchrun started several processes."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not is_initialized():
+        import torch
+        import torch.distributed as dist
+        from torch._C._distributed_c10d import PrefixStore  # torch.distributed does not export it
+        from torch.distributed.rendezvous import rendezvous
+
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
         store, number, count = next(rendezvous("env://", timeout=TIMEOUT))
         if os.environ.get("GROUP_WORLD_SIZE") == "1":
@@ -42,26 +45,44 @@ def init() -> None:
         _control_group()
 
 
+def is_initialized() -> bool:
+    """Whether there is a process group; not before torch.distributed is imported."""
+    dist = sys.modules.get("torch.distributed")
+    return dist is not None and dist.is_initialized()
+
+
 @functools.cache
 def _control_group() -> Any:  # torch's types do not agree with each other
+    import torch.distributed as dist
+
     return dist.new_group(timeout=CONTROL_TIMEOUT, backend="gloo")
 
 
 def shutdown() -> None:
     """Destroy the process groups, if there are any."""
-    if dist.is_initialized():
+    if is_initialized():
+        import torch.distributed as dist
+
         dist.destroy_process_group()
         _control_group.cache_clear()
 
 
 def world_size() -> int:
     """Number of processes."""
-    return dist.get_world_size() if dist.is_initialized() else 1
+    if not is_initialized():
+        return 1
+    import torch.distributed as dist
+
+    return dist.get_world_size()
 
 
 def rank() -> int:
     """Rank of this process, from 0."""
-    return dist.get_rank() if dist.is_initialized() else 0
+    if not is_initialized():
+        return 0
+    import torch.distributed as dist
+
+    return dist.get_rank()
 
 
 def is_rank_zero() -> bool:
@@ -93,6 +114,8 @@ def gather(value: T) -> list[T]:
     """The value of every process by rank, in every process."""
     if world_size() == 1:
         return [value]
+    import torch.distributed as dist
+
     values: list[Any] = [None] * world_size()
     dist.all_gather_object(values, value, _control_group())
     return values
@@ -111,6 +134,8 @@ def on_rank_zero(function: Callable[[], T]) -> T:
         except InputError as error:
             result[1] = error
     if world_size() > 1:
+        import torch.distributed as dist
+
         dist.broadcast_object_list(result, src=0, group=_control_group())
     if result[1] is not None:
         raise result[1]
@@ -144,27 +169,10 @@ def in_lockstep(batches: Iterable[T], describe: Callable[[T], Note]) -> Iterator
 def broadcast(tensors: Iterable[Tensor]) -> None:
     """Overwrite tensors with those of rank 0."""
     if world_size() > 1:
+        import torch.distributed as dist
+
         for tensor in tensors:
             dist.broadcast(tensor, src=0)
-
-
-def all_reduce_sum(values: Tensor) -> Tensor:
-    """Sum over all processes, with gradients flowing back to each of them."""
-    return _AllReduceSum.apply(values) if world_size() > 1 else values
-
-
-class _AllReduceSum(torch.autograd.Function):
-    """Every process's loss depends on the sum, so the gradients are summed as well."""
-
-    @staticmethod
-    def forward(context: Any, values: Tensor) -> Tensor:
-        values = values.clone(memory_format=torch.contiguous_format)
-        dist.all_reduce(values)
-        return values
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:
-        return all_reduce_sum(gradient)
 
 
 def print_error(message: str) -> None:
@@ -176,6 +184,9 @@ def print_error(message: str) -> None:
     if world_size() == 1:
         print(message, file=sys.stderr)
         return
+    import torch.distributed as dist
+    from torch._C._distributed_c10d import TCPStore  # torch.distributed does not export it
+
     store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)
     printed = f"deepspeech/printed/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
     if not is_rank_zero():

@@ -14,7 +14,7 @@ from tests.conftest import ROOT, load_script
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("benchmarks/*.md")])
 FENCED = re.compile(r"^ *```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
-STAR_LINES = 3300
+STAR_LINES = 3330
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 

@@ -8,10 +8,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
-from torch import Tensor
 
 from deepspeech.beam_search.config import DecoderConfig
-from deepspeech.decoding.decoder import Hypothesis
+from deepspeech.decoding.decoder import Array, Hypothesis, as_numpy
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
 
@@ -75,10 +74,10 @@ class BeamCTCDecoder:
         config = replace(self.config, hot_words=",".join(entries) or None)
         return BeamCTCDecoder(self.labels, config, self._language_model)
 
-    def decode(self, log_probs: Tensor, lengths: Tensor) -> list[list[Hypothesis]]:
+    def decode(self, log_probs: Array, lengths: Array) -> list[list[Hypothesis]]:
         """The `top_paths` best hypotheses of every utterance; see `Decoder.decode`."""
-        rows = log_probs.detach().float().cpu().numpy()
-        utterances = [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
+        rows = zip(as_numpy(log_probs), lengths.tolist(), strict=True)
+        utterances = [row[:length] for row, length in rows]
         return self.decode_all(utterances)
 
     def decode_all(self, utterances: Sequence[np.ndarray]) -> list[list[Hypothesis]]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+import torch
 from tqdm import tqdm
 
 from deepspeech import cli, distributed, log
@@ -22,7 +24,9 @@ from deepspeech.evaluation.evaluate import Evaluation, compare, evaluate
 from deepspeech.evaluation.log_probs import SavedOutput
 from deepspeech.evaluation.normalizer import NAMES, load_normalizer, normalised
 from deepspeech.inference.factory import InferenceConfig, load_recognizer, tuned
+from deepspeech.inference.onnx_network import OnnxNetwork, is_onnx
 from deepspeech.inference.recognizer import Recognizer
+from deepspeech.inference.stream import Stream
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, one_of, option
 from deepspeech.tools.report import write_report
 from deepspeech.transcription.pipe import BLOCK
@@ -37,18 +41,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     groups = EvaluationConfig, InferenceConfig, DecoderConfig
     arguments = cli.parse(argv, __doc__, *groups, examples=EXAMPLES)
     data, inference = arguments.make(EvaluationConfig), arguments.make(InferenceConfig)
-    if data.stream and distributed.world_size() > 1:
-        raise InputError("--stream: runs in one process; start test.py without torchrun")
+    if distributed.world_size() > 1 and (data.stream or is_onnx(inference.model_path)):
+        reason = "--stream" if data.stream else inference.model_path
+        raise InputError(f"{reason}: runs in one process; start test.py without torchrun")
     for name in ("output", "report", "save_output"):
         if path := getattr(data, name):
             folder, flag = os.path.dirname(path) or ".", f"--{name.replace('_', '-')}"
             distributed.on_rank_zero(partial(check_writable, folder, flag))
     recognizer = load_recognizer(inference, tuned(arguments.make(DecoderConfig), inference.model_path))
+    onnx = isinstance(recognizer.model, OnnxNetwork)
+    if onnx and (data.report or data.save_output):
+        flag = "--report" if data.report else "--save-output"
+        raise InputError(f"{flag}: needs the model in torch; give the file that the ONNX file was made from")
     model, loading = recognizer.model, arguments.make(DataConfig, features_on_device=False)
     normalize = load_normalizer(data.normalizer) if data.normalizer else None
-    loader = make_loader(data.test_manifest, model, loading, recognizer.device, keep_text=bool(normalize))
-    if data.stream:
-        evaluation = evaluate_streams(recognizer, loader.dataset, data.skip_faulty)
+    device = torch.device("cpu") if onnx else recognizer.device
+    loader = make_loader(data.test_manifest, model, loading, device, keep_text=bool(normalize))
+    if data.stream or onnx:
+        recognize = in_chunks(recognizer.stream()) if data.stream else whole(recognizer)
+        evaluation = evaluate_singly(recognize, loader.dataset, data.skip_faulty)
     else:
         evaluation = evaluate(
             model,
@@ -137,24 +148,46 @@ class EvaluationConfig(Options):
             raise InputError(f"{flag}: needs whole utterances; leave out --stream")
 
 
-def evaluate_streams(recognizer: Recognizer, dataset: SpectrogramDataset, skip_faulty: bool) -> Evaluation:
-    """Transcribe every utterance of a dataset as a stream of short chunks; there is no loss.
+def whole(recognizer: Recognizer) -> Callable[[np.ndarray], str]:
+    """Transcribes utterances at once."""
+    return lambda waveform: recognizer.transcribe(waveform).text
+
+
+def in_chunks(stream: Stream) -> Callable[[np.ndarray], str]:
+    """Transcribes utterances as streams of short chunks."""
+    size = int(BLOCK * stream.sample_rate)
+
+    def recognize(waveform: np.ndarray) -> str:
+        for start in range(0, len(waveform), size):
+            stream.feed(waveform[start : start + size])
+        return stream.finish().text
+
+    return recognize
+
+
+def evaluate_singly(
+    recognize: Callable[[np.ndarray], str], dataset: SpectrogramDataset, skip_faulty: bool
+) -> Evaluation:
+    """Transcribe every utterance of a dataset by itself; there is no loss.
+
+    Args:
+        recognize: A waveform (samples,) to its text.
+        dataset: The utterances.
+        skip_faulty: Leave out utterances that cannot be read.
 
     Raises:
-        InputError: The model cannot stream, or an utterance cannot be read and `skip_faulty` is off.
+        InputError: An utterance cannot be read and `skip_faulty` is off.
     """
-    stream, results, faults = recognizer.stream(), [], []
-    size = int(BLOCK * stream.sample_rate)
-    for index in tqdm(range(len(dataset)), "Streaming", unit="utterance", leave=False):
+    results, faults = [], []
+    rate = dataset.spectrogram.config.sample_rate
+    for index in tqdm(range(len(dataset)), "Evaluating", unit="utterance", leave=False):
         try:
-            waveform = dataset.corpus.load_audio(index, stream.sample_rate)
+            waveform = dataset.corpus.load_audio(index, rate)
         except InputError as error:
             if not skip_faulty:
                 raise
             faults.append(str(error))
             continue
-        for start in range(0, len(waveform), size):
-            stream.feed(waveform[start : start + size])
         path = dataset.corpus[index].audio_path
-        results.append(compare(path, dataset.reference(index), stream.finish().text))
+        results.append(compare(path, dataset.reference(index), recognize(waveform)))
     return Evaluation(results, math.nan, tuple(faults))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -19,7 +18,7 @@ from deepspeech.audio.features import Spectrogram
 from deepspeech.audio.spec_augment import Policy, warp_and_mask
 from deepspeech.data.batch import Batch, WaveformBatch, collate, collate_waveforms, padded_length
 from deepspeech.data.dataset import SpectrogramDataset
-from deepspeech.data.parallel import ValueOrFault
+from deepspeech.data.parallel import ValueOrFault, ignore_signals
 from deepspeech.data.sampler import BucketingSampler
 from deepspeech.errors import UnreadableError
 from deepspeech.labels import DEFAULT_PATH, PATH_HELP
@@ -91,8 +90,8 @@ class AudioDataLoader:
         self.features = DeviceFeatures(dataset.spectrogram.config, policy).to(self.device)
         read: Callable[[int], Any] = dataset.waveform if features_on_device else dataset.__getitem__
         pad = functools.partial(collate_waveforms, stride=dataset.spectrogram.config.stride_samples)
-        self._loader = DataLoader(
-            ValueOrFault(read),
+        self._loader: DataLoader[Any] = DataLoader(
+            ValueOrFault(read),  # type: ignore[arg-type]  # it has what a map-style dataset needs
             batch_sampler=sampler,
             collate_fn=pad if features_on_device else collate,
             num_workers=min(num_workers, distributed.cores_per_process()),
@@ -117,12 +116,6 @@ class AudioDataLoader:
         if batch.faults and not self.skip_faulty:
             raise UnreadableError(batch.faults[0])
         return batch.to(self.device) if isinstance(batch, Batch) else self.features(batch)
-
-
-def ignore_signals(worker: int) -> None:
-    """Ctrl-C and `timeout` signal the whole process group: the main process decides when to stop."""
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
 
 
 class DeviceFeatures(nn.Module):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Generic, TypeVar
 
-from torch.utils.data import Dataset
 from tqdm import tqdm
 
 from deepspeech import log
@@ -21,7 +21,7 @@ Row = TypeVar("Row")
 Result = TypeVar("Result")
 
 
-class ValueOrFault(Dataset["Result | InputError"], Generic[Row, Result]):
+class ValueOrFault(Generic[Row, Result]):
     """A function that returns its `InputError` instead of raising it.
 
     As a value, a fault can be collected with others, and keeps its type on the way from a worker process.
@@ -38,6 +38,12 @@ class ValueOrFault(Dataset["Result | InputError"], Generic[Row, Result]):
             return fault
 
     __getitem__ = __call__
+
+
+def ignore_signals(worker: int = 0) -> None:
+    """Ctrl-C and `timeout` signal the whole process group: the main process decides when to stop."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def map_checked(

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Sequence
 from itertools import chain
 
 import numpy as np
-from torch.utils.data import Sampler
 
 LIKE_LENGTH = 0.05  # durations that differ by less than this share may trade places
 
 
-class BucketingSampler(Sampler[list[int]]):
+class BucketingSampler:
     """Batches of utterances of similar length.
 
     Utterances are sorted by duration and cut into batches. Shuffling permutes the batches, and utterances of

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
-from deepspeech.decoding.decoder import Hypothesis
+from deepspeech.decoding.decoder import Array, Hypothesis, as_numpy
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels, UnknownCharacters
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 class ForcedAligner:
@@ -30,7 +31,7 @@ class ForcedAligner:
             raise InputError("empty transcript: there is nothing to align; give its text")
         self.labels = labels
 
-    def decode(self, log_probs: Tensor, lengths: Tensor) -> list[list[Hypothesis]]:
+    def decode(self, log_probs: Array, lengths: Array) -> list[list[Hypothesis]]:
         """One hypothesis for every utterance; see `Decoder.decode`.
 
         Raises:
@@ -44,7 +45,7 @@ class ForcedAligner:
         return result
 
 
-def forced_align(log_probs: Tensor, targets: Sequence[int], blank: int) -> tuple[list[int], float]:
+def forced_align(log_probs: Array, targets: Sequence[int], blank: int) -> tuple[list[int], float]:
     """The most probable CTC path that spells the targets (Graves et al., 2006; Viterbi).
 
     Args:
@@ -59,10 +60,11 @@ def forced_align(log_probs: Tensor, targets: Sequence[int], blank: int) -> tuple
         InputError: There are too few frames, or torchaudio cannot be used.
     """
     try:
+        import torch
         from torchaudio.functional import forced_align as best_path
     except (ImportError, OSError, RuntimeError) as error:  # missing, or built for another torch
         raise InputError(
-            f"alignment needs a torchaudio that fits torch {torch.__version__}: "
+            f"alignment needs a torchaudio that fits torch: "
             f"{' '.join(str(error).split())[:200]}; pip install 'torch>=2.11,<2.15' 'torchaudio>=2.11'"
         ) from None
     target = torch.tensor([list(targets)], dtype=torch.int32)
@@ -72,8 +74,7 @@ def forced_align(log_probs: Tensor, targets: Sequence[int], blank: int) -> tuple
             f"the transcript needs {needed} output frames, the audio has {len(log_probs)}; "
             "give the transcript of this recording"
         )
-    log_probs = log_probs.detach().float().cpu()[None]
-    path, scores = best_path(log_probs, target, blank=blank)
+    path, scores = best_path(torch.from_numpy(as_numpy(log_probs))[None], target, blank=blank)
     labels = path[0]
     starts = labels != blank
     starts[1:] &= labels[1:] != labels[:-1]
@@ -89,6 +90,8 @@ def minimum_frames(targets: Tensor, target_lengths: Tensor) -> Tensor:
         targets: (sum of target_lengths,) label indices, concatenated.
         target_lengths: (batch,) int64.
     """
+    import torch
+
     utterance = torch.arange(len(target_lengths)).repeat_interleave(target_lengths)
     repeated = (targets[1:] == targets[:-1]) & (utterance[1:] == utterance[:-1])
     return target_lengths + utterance[1:][repeated].bincount(minlength=len(target_lengths))

@@ -3,10 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array: TypeAlias = "Tensor | np.ndarray"  # what networks compute: tensors in torch, arrays in onnxruntime
+
+
+def as_numpy(values: Array) -> np.ndarray:
+    """Values on the host; bfloat16, which numpy lacks, as float32."""
+    if isinstance(values, np.ndarray):
+        return values
+    values = values.detach().cpu()
+    array: np.ndarray = (values.float() if values.is_floating_point() else values).numpy()
+    return array
 
 
 @dataclass(frozen=True)
@@ -45,7 +58,7 @@ class DecoderStream(Protocol):
 class Decoder(Protocol):
     """Turns the output of a network into text."""
 
-    def decode(self, log_probs: Tensor, lengths: Tensor) -> list[list[Hypothesis]]:
+    def decode(self, log_probs: Array, lengths: Array) -> list[list[Hypothesis]]:
         """Hypotheses of every utterance, best first.
 
         Args:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from torch import Tensor
 
-from deepspeech.decoding.decoder import Hypothesis, Partial
+from deepspeech.decoding.decoder import Array, Hypothesis, Partial
 from deepspeech.labels import Labels
 
 
@@ -15,9 +14,12 @@ class GreedyDecoder:
     def __init__(self, labels: Labels) -> None:
         self.labels = labels
 
-    def decode(self, log_probs: Tensor, lengths: Tensor) -> list[list[Hypothesis]]:
+    def decode(self, log_probs: Array, lengths: Array) -> list[list[Hypothesis]]:
         """One hypothesis for every utterance; see `Decoder.decode`."""
-        best, ids = (each.cpu().numpy() for each in log_probs.detach().max(dim=2))  # all that leaves the GPU
+        if isinstance(log_probs, np.ndarray):
+            best, ids = log_probs.max(axis=2), log_probs.argmax(axis=2)
+        else:  # only these leave a GPU
+            best, ids = (each.cpu().numpy() for each in log_probs.detach().max(dim=2))
         result = []
         for row, length in enumerate(lengths.tolist()):
             stream = self.stream()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-import torch
-from torch import Tensor
-from torch.nn.functional import ctc_loss
+import numpy as np
 
-from deepspeech.decoding.decoder import Hypothesis
+from deepspeech.decoding.decoder import Array, Hypothesis, as_numpy
 from deepspeech.labels import Labels
 
 MISPLACED = 0.1  # seconds that a network may put a space outside the pause it stands for
@@ -37,7 +36,7 @@ class Transcript:
 
 def find_words(
     hypothesis: Hypothesis,
-    log_probs: Tensor,
+    log_probs: Array,
     pauses: Sequence[tuple[float, float]],
     labels: Labels,
     frame_seconds: float,
@@ -79,7 +78,7 @@ def find_words(
     ]
 
 
-def confidences(hypothesis: Hypothesis, log_probs: Tensor, labels: Labels) -> list[float]:
+def confidences(hypothesis: Hypothesis, log_probs: Array, labels: Labels) -> list[float]:
     """The confidence of every word, 0..1: the root of the probability that its frames spell it.
 
     The frames of a word are those between the spaces around it. Their probability is CTC's
@@ -89,19 +88,39 @@ def confidences(hypothesis: Hypothesis, log_probs: Tensor, labels: Labels) -> li
     probabilities (0.84). CTC takes frames for independent, which counts the same doubt several
     times; the root halves the calibration error (0.13 to 0.06).
     """
-    log_probs = log_probs.detach().cpu().double().clone()
+    probabilities = np.exp(as_numpy(log_probs).astype(np.float64))
+    blanks = probabilities[:, labels.blank]
     if " " in labels:  # around the word, a space is as good as a blank
-        space = log_probs[:, labels.index(" ")]
-        log_probs[:, labels.blank] = torch.logaddexp(log_probs[:, labels.blank], space)
+        blanks = blanks + probabilities[:, labels.index(" ")]
     text, offsets = hypothesis.text, [*hypothesis.offsets, len(log_probs)]
     result = []
     for start, stop in word_spans(text):
-        frames = log_probs[offsets[start - 1] + 1 if start else 0 : offsets[stop]]
-        target = torch.tensor([labels.index(character) for character in text[start:stop]])
-        sizes = torch.tensor([len(frames)]), torch.tensor([len(target)])
-        loss = ctc_loss(frames[:, None], target[None], *sizes, blank=labels.blank, reduction="sum")
-        result.append(min(torch.exp(-loss / 2).item(), 1.0))
+        frames = slice(offsets[start - 1] + 1 if start else 0, offsets[stop])
+        target = [labels.index(character) for character in text[start:stop]]
+        total = _path_probability(probabilities[frames, target], blanks[frames], target)
+        result.append(min(math.sqrt(total), 1.0))
     return result
+
+
+def _path_probability(characters: np.ndarray, blanks: np.ndarray, target: Sequence[int]) -> float:
+    """The sum over all paths that spell a target: CTC's forward algorithm (Graves et al., 2006).
+
+    Args:
+        characters: (frames, characters of the target) probabilities.
+        blanks: (frames,) probabilities of the blank.
+        target: The labels of the characters; equal neighbours need a blank between them.
+    """
+    steps = np.repeat(blanks[:, None], 2 * len(target) + 1, axis=1)  # blank, character, blank, ...
+    steps[:, 1::2] = characters
+    skips = np.diff(target) != 0
+    paths = np.zeros(steps.shape[1])  # that end in each place after the frames so far
+    paths[0] = 1.0  # before the first frame, as if at the first blank
+    for step in steps:
+        longer = paths.copy()
+        longer[1:] += paths[:-1]
+        longer[3::2] += paths[1:-2:2] * skips
+        paths = longer * step
+    return float(paths[-2:].sum())
 
 
 def word_spans(text: str) -> list[tuple[int, int]]:

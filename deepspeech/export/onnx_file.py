@@ -12,7 +12,8 @@ import deepspeech
 from deepspeech.atomic_file import write_atomic
 from deepspeech.errors import InputError
 from deepspeech.export.graph import NetworkGraph
-from deepspeech.inference.recognizer import Recognizer
+from deepspeech.inference.onnx_network import start_session
+from deepspeech.inference.torch_network import TorchNetwork
 from deepspeech.model.deepspeech2 import DeepSpeech
 
 if TYPE_CHECKING:
@@ -63,21 +64,6 @@ def metadata(network: DeepSpeech, features_outside: bool) -> dict[str, str]:
     return {name: value if isinstance(value, str) else json.dumps(value) for name, value in values.items()}
 
 
-def start_session(model: bytes, threads: int = 0) -> Any:
-    """An onnxruntime session on the CPU; 0 threads: as many as there are cores.
-
-    Raises:
-        InputError: onnxruntime is not installed.
-    """
-    try:
-        import onnxruntime
-    except ImportError:
-        raise InputError("onnxruntime is not installed; pip install 'deepspeech-torch[onnx]'") from None
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads, options.log_severity_level = threads, 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-
-
 def check(model: onnx.ModelProto, network: DeepSpeech, features_outside: bool) -> None:
     """Compare with torch on noise of several lengths, as a batch.
 
@@ -86,10 +72,10 @@ def check(model: onnx.ModelProto, network: DeepSpeech, features_outside: bool) -
     """
     random, rate = np.random.default_rng(0), network.config.features.sample_rate
     waveforms = [random.normal(0, 0.1, int(each * rate)).astype(np.float32) for each in SECONDS]
-    recognizer = Recognizer(network)
-    expected, counts = (each.numpy() for each in recognizer.log_probs(waveforms))
+    reference = TorchNetwork(network)
+    expected, counts = (each.numpy() for each in reference.log_probs(waveforms))
     if features_outside:
-        features, lengths = recognizer.features(waveforms)
+        features, lengths = reference.features(waveforms)
         inputs = {"features": features.numpy(), "lengths": lengths.numpy()}
     else:
         rows = np.zeros((len(waveforms), max(map(len, waveforms))), np.float32)

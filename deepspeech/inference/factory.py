@@ -6,18 +6,14 @@ import json
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-import torch
-
 from deepspeech import distributed, log
 from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
 from deepspeech.beam_search.config import DecoderConfig
-from deepspeech.checkpoint.format import load_model
 from deepspeech.decoding.alignment import ForcedAligner
-from deepspeech.decoding.decoder import StreamingDecoder
+from deepspeech.decoding.decoder import Decoder, StreamingDecoder
 from deepspeech.decoding.greedy import GreedyDecoder
-from deepspeech.device import number_format, process_device
 from deepspeech.errors import InputError
-from deepspeech.inference.quantization import quantize
+from deepspeech.inference.onnx_network import OnnxNetwork, is_onnx
 from deepspeech.inference.recognizer import Recognizer
 from deepspeech.labels import Labels
 from deepspeech.options import Options, one_of, option, shown
@@ -28,7 +24,9 @@ class InferenceConfig(Options):
     """Model and device"""
 
     model_path: str = option(
-        "models/deepspeech_final.pth", "a model or checkpoint; path or URL", metavar="FILE"
+        "models/deepspeech_final.pth",
+        "a model or checkpoint, path or URL; or an ONNX file of deepspeech export, which needs no torch",
+        metavar="FILE",
     )
     cuda: bool = option(False, "run on the GPU")
     half: bool = option(False, "half precision on the GPU, as --precision fp16", needs="cuda")
@@ -52,14 +50,32 @@ def load_recognizer(
         InputError: There is no GPU, the model cannot be loaded, the options contradict each other, or the
             transcript has characters that are not in the labels.
     """
+    if is_onnx(config.model_path):
+        for entry in fields(config)[1:]:
+            if (value := getattr(config, entry.name)) != entry.default:
+                raise InputError(
+                    f"{shown(entry, value)}: an ONNX file runs on the CPU as it was exported; leave it out"
+                )
+        onnx = OnnxNetwork(config.model_path)
+        return Recognizer(onnx, choose_decoder(decoding, onnx.labels, transcript))
+    import torch
+
+    from deepspeech.checkpoint.format import load_model
+    from deepspeech.device import number_format, process_device
+    from deepspeech.inference.quantization import quantize
+
     if config.cuda and not torch.cuda.is_available():
         raise InputError("--cuda: no CUDA device can be used here; leave the flag out to run on the CPU")
     device = process_device(config.cuda)
     dtype = number_format("fp16" if config.half else config.precision, device)
     model = distributed.on_rank_zero(lambda: load_model(config.model_path)).to(device)
-    labels = model.labels
-    decoder = make_decoder(decoding, labels) if transcript is None else ForcedAligner(labels, transcript)
+    decoder = choose_decoder(decoding, model.labels, transcript)
     return Recognizer(quantize(model) if config.int8 else model, decoder, dtype)
+
+
+def choose_decoder(config: DecoderConfig, labels: Labels, transcript: str | None) -> Decoder:
+    """`make_decoder` or, with a transcript, the one that aligns it."""
+    return make_decoder(config, labels) if transcript is None else ForcedAligner(labels, transcript)
 
 
 def tuned(decoding: DecoderConfig, model_path: str) -> DecoderConfig:

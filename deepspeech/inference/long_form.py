@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -17,7 +18,6 @@ from deepspeech.decoding.word_times import Transcript, word_spans
 from deepspeech.errors import InputError
 from deepspeech.inference.endpointing import Segment, Segmenter
 from deepspeech.inference.recognizer import Recognizer
-from deepspeech.model.deepspeech2 import DeepSpeech
 
 BLOCK = 10.0  # seconds that are read at a time
 SHORTEST = 0.5  # of the longest segment: a shorter one ends only at a long silence
@@ -68,7 +68,7 @@ class Alternatives(InputError):
 
 
 def transcribe_blocks(
-    model: DeepSpeech,
+    model: Any,
     transcripts_of: Callable[[Sequence[np.ndarray]], Sequence[Sequence[Transcript]]],
     blocks: Iterable[np.ndarray],
     chunk_seconds: float = 20.0,
@@ -77,7 +77,7 @@ def transcribe_blocks(
     """`transcribe_long` for audio that comes in blocks.
 
     Args:
-        model: The network.
+        model: The network, see `Recognizer.model`.
         transcripts_of: Transcribes a batch of segments, see `Recognizer.batch_transcripts`.
         blocks: (samples,) float32 each, at the model's sample rate.
         chunk_seconds: Longest segment.

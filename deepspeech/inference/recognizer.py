@@ -4,51 +4,88 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
-from deepspeech.audio.features import Spectrogram
 from deepspeech.audio.loading import load_audio
 from deepspeech.audio.loudness import find_pauses
-from deepspeech.checkpoint.format import load_model
-from deepspeech.data.batch import padded_samples
-from deepspeech.decoding.decoder import Decoder, Hypothesis, StreamingDecoder
+from deepspeech.decoding.decoder import Array, Decoder, Hypothesis, StreamingDecoder, as_numpy
 from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.decoding.word_times import Transcript, find_words
-from deepspeech.device import autocast
 from deepspeech.errors import InputError
+from deepspeech.inference.onnx_network import OnnxNetwork, is_onnx
 from deepspeech.inference.stream import Stream
-from deepspeech.model.deepspeech2 import DeepSpeech
+
+if TYPE_CHECKING:  # torch is imported only for networks that it runs
+    import torch
+    from torch import Tensor
+
+    from deepspeech.audio.features import Spectrogram
+    from deepspeech.inference.torch_network import TorchNetwork
+    from deepspeech.model.deepspeech2 import DeepSpeech
 
 
 class Recognizer:
     """A network with its features and a decoder.
 
     Args:
-        model: A trained network; put into eval mode.
+        model: A trained network, put into eval mode, or one that onnxruntime runs.
         decoder: Greedy by default.
-        dtype: Format of autocast; float32 for none.
+        dtype: Format of torch's autocast; float32, or None, for none.
     """
 
     def __init__(
-        self, model: DeepSpeech, decoder: Decoder | None = None, dtype: torch.dtype = torch.float32
+        self,
+        model: DeepSpeech | OnnxNetwork,
+        decoder: Decoder | None = None,
+        dtype: torch.dtype | None = None,
     ) -> None:
-        self.model = model.eval()
-        self.device = next(model.parameters()).device
-        self.spectrogram = Spectrogram(model.config.features).to(self.device)
         self.decoder = decoder or GreedyDecoder(model.labels)
-        self.dtype = dtype
+        self.network: TorchNetwork | OnnxNetwork
+        if isinstance(model, OnnxNetwork):
+            self.network = model
+        else:
+            from deepspeech.inference.torch_network import TorchNetwork
+
+            self.network = TorchNetwork(model, *([dtype] if dtype else []))
+        self.model: Any = model  # DeepSpeech or OnnxNetwork
 
     @classmethod
     def load(cls, path: str | Path, device: str | torch.device = "cpu") -> Recognizer:
-        """Read a model file.
+        """Read a model file, or an ONNX file of `deepspeech export`, for which onnxruntime replaces torch.
 
         Raises:
-            InputError: The file is missing or damaged, or is not a model.
+            InputError: The file is missing or damaged, or is not a model; or an ONNX file is asked for on
+                another device than the CPU.
         """
+        if is_onnx(path):
+            if str(device) != "cpu":
+                raise InputError(f"{path}: ONNX files run on the CPU; leave the device out")
+            return cls(OnnxNetwork(path))
+        from deepspeech.checkpoint.format import load_model
+
         return cls(load_model(path, device))
+
+    @property
+    def device(self) -> torch.device:
+        """Where torch runs the network."""
+        return self._torch().device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The format of torch's autocast."""
+        return self._torch().dtype
+
+    @property
+    def spectrogram(self) -> Spectrogram:
+        """The features, in torch."""
+        return self._torch().spectrogram
+
+    def _torch(self) -> TorchNetwork:
+        if isinstance(self.network, OnnxNetwork):
+            raise InputError("an ONNX file has no torch network; use the model file that it was made from")
+        return self.network
 
     def transcribe(self, audio: str | Path | np.ndarray) -> Hypothesis:
         """The best hypothesis for a recording.
@@ -85,31 +122,26 @@ class Recognizer:
         decoded = self.decoder.decode(log_probs, lengths)
         if not words:
             return [[Transcript(each, []) for each in hypotheses] for hypotheses in decoded]
-        rows = zip(waveforms, log_probs.cpu(), lengths.tolist(), decoded, strict=True)
+        rows = zip(waveforms, as_numpy(log_probs), lengths.tolist(), decoded, strict=True)
         return [self._with_words(waveform, row[:length], found) for waveform, row, length, found in rows]
 
     def _with_words(
-        self, waveform: np.ndarray, log_probs: Tensor, hypotheses: Sequence[Hypothesis]
+        self, waveform: np.ndarray, log_probs: np.ndarray, hypotheses: Sequence[Hypothesis]
     ) -> list[Transcript]:
         labels, frame = self.model.labels, self.model.frame_seconds
         pauses = find_pauses(waveform, self.model.config.features.sample_rate)
         return [Transcript(each, find_words(each, log_probs, pauses, labels, frame)) for each in hypotheses]
 
-    @torch.inference_mode()
-    def log_probs(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-        """Run the network on waveforms (samples,): (batch, frames, labels), and (batch,) frame counts."""
-        with autocast(self.device, self.dtype):
-            log_probs, lengths = self.model(*self.features(waveforms))
-        return log_probs, lengths
+    def log_probs(self, waveforms: Sequence[np.ndarray]) -> tuple[Array, Array]:
+        """Run the network on waveforms (samples,): (batch, frames, labels), and (batch,) frame counts.
+
+        Tensors of torch, or numpy arrays of an ONNX file.
+        """
+        return self.network.log_probs(waveforms)
 
     def features(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
         """The network's input for waveforms (samples,): (batch, bins, frames), and (batch,) frame counts."""
-        lengths = torch.tensor([len(waveform) for waveform in waveforms])  # on the host, see `Batch.to`
-        rows = torch.zeros(len(waveforms), padded_samples(int(lengths.max())))
-        for row, waveform in zip(rows, waveforms, strict=True):
-            row[: len(waveform)] = torch.from_numpy(waveform)
-        features, frames = self.spectrogram(rows.to(self.device), lengths)
-        return features, frames
+        return self._torch().features(waveforms)
 
     def stream(self) -> Stream:
         """Start to transcribe audio as it comes.
@@ -119,7 +151,7 @@ class Recognizer:
         """
         if not isinstance(self.decoder, StreamingDecoder):
             raise InputError(f"{type(self.decoder).__name__} needs whole utterances; use another decoder")
-        return Stream(self.model, self.spectrogram, self.decoder, self.dtype)
+        return Stream(self.network, self.model, self.decoder)
 
     def _waveform(self, audio: str | Path | np.ndarray) -> np.ndarray:
         if isinstance(audio, np.ndarray):

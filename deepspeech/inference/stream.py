@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import soxr
-import torch
 
-from deepspeech.audio.features import Spectrogram, SpectrogramState
 from deepspeech.decoding.decoder import Hypothesis, Partial, StreamingDecoder
 from deepspeech.decoding.word_times import Word, find_words
-from deepspeech.device import autocast
 from deepspeech.errors import InputError
-from deepspeech.model.deepspeech2 import DeepSpeech, State
 
 RATES = 1000, 768_000  # Hz of audio that can be resampled
 PIECE = 10.0  # longest audio that the network processes at a time, seconds: bounds memory
-
-
-@dataclass(frozen=True)
-class StreamState:
-    """What features and network carry from chunk to chunk; None at the start."""
-
-    audio: SpectrogramState | None = None
-    network: State | None = None
 
 
 class Stream:
@@ -41,14 +29,11 @@ class Stream:
 
     keeps_log_probs = False  # whether those of an utterance are kept, which its words need
 
-    def __init__(
-        self, model: DeepSpeech, spectrogram: Spectrogram, decoder: StreamingDecoder, dtype: torch.dtype
-    ) -> None:
+    def __init__(self, network: Any, model: Any, decoder: StreamingDecoder) -> None:
         model.config.require_streaming()
         self._log_probs: list[np.ndarray] = []
         self._ended: list[np.ndarray] = []  # the log-probabilities of the utterance that ended last
-        self.model, self.spectrogram, self.decoder, self.dtype = model, spectrogram, decoder, dtype
-        self.device = next(model.parameters()).device
+        self.network, self.model, self.decoder = network, model, decoder
         self.sample_rate = model.config.features.sample_rate
         self.reset()
 
@@ -62,7 +47,7 @@ class Stream:
 
     def _start_utterance(self) -> None:
         self.silence = 0.0  # seconds since the last recognised character
-        self.state = StreamState()
+        self.state = self.network.start()
         self._decoder_stream = self.decoder.stream()
         self._ended, self._log_probs = self._log_probs, []
         self._recent = np.zeros(0, np.float32)  # samples inside the look-ahead
@@ -129,7 +114,7 @@ class Stream:
         """
         if not self._ended:
             return []
-        log_probs = torch.from_numpy(np.concatenate(self._ended))
+        log_probs = np.concatenate(self._ended)
         return find_words(hypothesis, log_probs, [], self.model.labels, self.model.frame_seconds)
 
     def _resample(self, samples: np.ndarray, last: bool = False) -> np.ndarray:
@@ -140,37 +125,13 @@ class Stream:
         size = int(PIECE * self.sample_rate)
         for start in range(0, max(len(samples), 1), size):
             piece = samples[start : start + size]
-            log_probs, self.state = self.compute(
-                piece[None], self.state, final and start + size >= len(samples)
-            )
+            ends = final and start + size >= len(samples)
+            log_probs, self.state = self.network.advance(piece[None], self.state, ends)
             self.absorb(log_probs[0], piece)
         return self._partial
 
-    @torch.inference_mode()
-    def compute(
-        self, samples: np.ndarray, state: StreamState, final: bool = False
-    ) -> tuple[np.ndarray, StreamState]:
-        """The next output of the network, for one stream or for several of the same model in a batch.
-
-        Args:
-            samples: (batch, samples) float32.
-            state: After the samples before.
-            final: Whether the utterances end with these.
-
-        Returns:
-            Log-probabilities (batch, frames, labels), perhaps of no frames, and the new state.
-        """
-        waveforms = torch.from_numpy(np.ascontiguousarray(samples)).to(self.device)
-        features, lengths, audio = self.spectrogram.forward_chunk(waveforms, None, state.audio, final)
-        if not (features.shape[2] or final):
-            nothing = np.zeros((len(samples), 0, len(self.model.labels)), np.float32)
-            return nothing, StreamState(audio, state.network)
-        with autocast(self.device, self.dtype):
-            output, _, network = self.model.forward_chunk(features, lengths, state.network, final)
-        return output.cpu().numpy(), StreamState(audio, network)
-
     def absorb(self, log_probs: np.ndarray, samples: np.ndarray) -> Partial:
-        """Take what `compute` gave for some samples: (frames, labels). Returns the text so far."""
+        """Take the network's output for some samples: (frames, labels). Returns the text so far."""
         if len(log_probs):
             self._measure_silence(log_probs)
             if self.keeps_log_probs:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -60,7 +62,7 @@ class MaskedBatchNorm(nn.Module):
         values = inputs.numel() / inputs.shape[channel]  # per channel, padding included
         sums = torch.cat([mean * values, (variance + mean.square()) * values, count.view(1)])
         if self.synchronized:
-            sums = distributed.all_reduce_sum(sums)
+            sums = all_reduce_sum(sums)
         count = sums[-1].clamp(min=1)
         mean, square = (sums[:-1] / count).chunk(2)
         variance = (square - mean.square()).clamp(min=0)
@@ -88,3 +90,22 @@ class SequenceNorm(nn.Module):
     def forward(self, inputs: Tensor, frames: Frames) -> Tensor:
         normalised: Tensor = self.module(inputs, frames.total, channel=2)
         return normalised
+
+
+def all_reduce_sum(values: Tensor) -> Tensor:
+    """Sum over all processes, with gradients flowing back to each of them."""
+    return _AllReduceSum.apply(values) if distributed.world_size() > 1 else values
+
+
+class _AllReduceSum(torch.autograd.Function):
+    """Every process's loss depends on the sum, so the gradients are summed as well."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        values = values.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(values)
+        return values
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return all_reduce_sum(gradient)

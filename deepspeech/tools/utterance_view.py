@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from deepspeech.decoding.decoder import as_numpy
 from deepspeech.decoding.word_times import Word
 from deepspeech.evaluation.evaluate import Result
 from deepspeech.inference.recognizer import Recognizer
@@ -68,7 +69,7 @@ def _view(result: Result, waveform: np.ndarray, sound: str, recognizer: Recogniz
     features, frames = recognizer.features([waveform])
     log_probs, lengths = recognizer.log_probs([waveform])
     transcript = recognizer.transcripts(waveform)[0]
-    probabilities = log_probs[0, : int(lengths)].exp().cpu().numpy()  # (frames, labels)
+    probabilities = np.exp(as_numpy(log_probs[0, : int(lengths)]))  # (frames, labels)
     labels, hypothesis = recognizer.model.labels, transcript.hypothesis
     visible = [
         index for index in np.flatnonzero(probabilities.max(axis=0) > VISIBLE) if index != labels.blank

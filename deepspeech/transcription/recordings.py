@@ -5,19 +5,19 @@ from __future__ import annotations
 import itertools
 import math
 import os
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeAlias
 
-from torch.utils.data import DataLoader
+import numpy as np
 from tqdm import tqdm
 
 from deepspeech.audio.loading import duration, find_audio, load_audio
-from deepspeech.data.loader import ignore_signals
 from deepspeech.data.manifest import read_manifest
-from deepspeech.data.parallel import THREADS, ValueOrFault
+from deepspeech.data.parallel import THREADS, ValueOrFault, ignore_signals
 from deepspeech.data.sampler import BucketingSampler
 from deepspeech.decoding.decoder import Hypothesis
 from deepspeech.decoding.word_times import Transcript
@@ -133,21 +133,37 @@ def _transcribe_batches(
     paths, rate = list(durations), recognizer.model.config.features.sample_rate
     sampler = BucketingSampler(list(durations.values()), 1, shuffle=False, batch_seconds=config.batch_seconds)
     batches = [[paths[index] for index in batch] for batch in sorted(sampler.batches(), key=min)]
-    loader = DataLoader(
-        ValueOrFault(partial(load_audio, sample_rate=rate)),
-        batch_sampler=batches,
-        collate_fn=list,
-        num_workers=min(config.num_workers, len(batches) // 2, os.cpu_count() or 1),
-        worker_init_fn=ignore_signals,
-    )
-    for batch, loaded in zip(batches, loader, strict=True):
+    workers = min(config.num_workers, len(batches) // 2, os.cpu_count() or 1)
+    for batch, loaded in zip(batches, _load_ahead(batches, rate, workers), strict=True):
         pairs = list(zip(batch, loaded, strict=True))
         results: dict[str, Result] = {path: each for path, each in pairs if isinstance(each, InputError)}
-        waveforms = {path: each for path, each in pairs if path not in results}
+        waveforms = {path: each for path, each in pairs if not isinstance(each, InputError)}
         if waveforms:
             transcripts = recognizer.batch_transcripts(list(waveforms.values()), words)
             results |= zip(waveforms, transcripts, strict=True)
         yield results
+
+
+def _load_ahead(
+    batches: Sequence[Sequence[str]], rate: int, workers: int
+) -> Iterator[list[np.ndarray | InputError]]:
+    """The waveforms of each batch, read by processes a few batches ahead; without workers, by this one."""
+    if not workers:
+        yield from (_load(batch, rate) for batch in batches)
+        return
+    coming: deque[Future[list[np.ndarray | InputError]]] = deque()
+    with ProcessPoolExecutor(workers, initializer=ignore_signals) as pool:
+        for batch in batches:
+            coming.append(pool.submit(_load, batch, rate))
+            if len(coming) > 2 * workers:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+
+
+def _load(paths: Sequence[str], rate: int) -> list[np.ndarray | InputError]:
+    load = ValueOrFault(partial(load_audio, sample_rate=rate))
+    return [load(path) for path in paths]
 
 
 def _transcribe_long(

@@ -23,6 +23,7 @@ import torch
 from deepspeech import cli, distributed
 from deepspeech.checkpoint.format import load_checkpoint, save_checkpoint
 from deepspeech.data.batch import Sample, collate
+from deepspeech.model.batch_norm import all_reduce_sum
 from deepspeech.training.config import TrainingConfig
 from deepspeech.training.train_step import TrainStep
 from tests.conftest import (
@@ -318,4 +319,4 @@ def test_one_process_alone_agrees_with_itself():
     assert distributed.gather("a") == ["a"]
     assert list(distributed.in_lockstep(iter([1, 2]), str)) == [(1, ["1"]), (2, ["2"])]
     values = torch.ones(2)
-    assert distributed.all_reduce_sum(values) is values
+    assert all_reduce_sum(values) is values

@@ -37,7 +37,7 @@ class Conversation:
         return start_session(self.service.engine(name), config.end_silence, config.max_seconds)
 
     async def send(self, kind: str, **more: Any) -> None:
-        await self.socket.send_json({"type": kind, "event_id": _new("event"), **more})
+        await self.service.send(self.socket, {"type": kind, "event_id": _new("event"), **more})
 
     async def send_session(self, kind: str) -> None:
         """Describe the session."""

@@ -238,6 +238,14 @@ class Service:
         text: str | bytes = message["bytes"] if message.get("bytes") is not None else message["text"]
         return text
 
+    async def send(self, socket: WebSocket, message: dict[str, Any]) -> None:
+        """Send a message of a live stream.
+
+        Raises:
+            TimeoutError: The client has not read for too long.
+        """
+        await asyncio.wait_for(socket.send_json(message), self.config.idle_seconds)
+
     async def transcribe(self, engine: Engine, path: Path) -> tuple[float, AsyncIterator[Transcript]]:
         """Transcribe a recording: its seconds, and its parts as they come.
 

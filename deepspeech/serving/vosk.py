@@ -66,10 +66,10 @@ async def serve(service: Service, socket: WebSocket) -> None:
     while True:
         message = await service.next_message(socket)
         if message is None:  # the client is gone, or the server is about to end
-            await socket.send_json(settings.render(await session.finish()))
+            await service.send(socket, settings.render(await session.finish()))
             return
         if isinstance(message, bytes):
-            await socket.send_json(await _feed(session, settings, message))
+            await service.send(socket, await _feed(session, settings, message))
             continue
         command = _command(message)
         if config := command.get("config"):
@@ -78,7 +78,7 @@ async def serve(service: Service, socket: WebSocket) -> None:
             if isinstance(phrases, list) and all(isinstance(each, str) for each in phrases[:MOST_PHRASES]):
                 session.favour(phrases[:MOST_PHRASES])
         if command.get("eof"):
-            await socket.send_json(settings.render(await session.finish()))
+            await service.send(socket, settings.render(await session.finish()))
             return
         if command.get("reset"):
             await session.finish()

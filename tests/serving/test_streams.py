@@ -18,7 +18,7 @@ from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.inference.recognizer import Recognizer
 from deepspeech.serving.engine import Engine
 from deepspeech.serving.sessions import LiveSession
-from tests.serving.servers import LABELS, talkative
+from tests.serving.servers import LABELS, make_service, running, talkative
 
 pytestmark = pytest.mark.xdist_group("server")
 CHUNK = 3200  # samples
@@ -108,6 +108,26 @@ def test_phrases_are_favoured_by_a_beam():
     engine.close()
     assert usual == unknown
     assert favoured != usual
+
+
+@pytest.mark.slow
+def test_a_client_that_says_nothing_is_left(models):
+    with running(models, "--idle-seconds", 1) as server, connect(f"ws://{server.address}/") as idle:
+        with pytest.raises(websockets.ConnectionClosedError) as closed:
+            idle.recv(timeout=10)
+        assert closed.value.rcvd.code == 1008
+
+
+def test_a_client_that_does_not_read_is_left():
+    class Deaf:
+        async def send_json(self, message):
+            await asyncio.Event().wait()
+
+    async def talk():
+        with pytest.raises(TimeoutError):
+            await make_service(idle_seconds=0.1).send(Deaf(), {})
+
+    asyncio.run(talk())
 
 
 def test_pages_of_other_sites_may_not_connect(server):

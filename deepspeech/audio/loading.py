@@ -65,8 +65,7 @@ def load_audio(path: str | Path, sample_rate: int, data: bytes | None = None) ->
     """Load an audio file: wav, flac, ogg, opus, mp3 and others of any sample rate, width, number of channels.
 
     Args:
-        path: An audio file, or a `segment` of one: nothing after it is decoded, and in wav and flac
-            nothing before it.
+        path: An audio file, or a `segment` of one: nothing after it is read, in wav and flac nothing before.
         sample_rate: Sample rate of the result, Hz.
         data: The file's content, for a file in a shard; `path` then only names it.
 
@@ -91,9 +90,7 @@ def stream_audio(path: str | Path, sample_rate: int, seconds: float = 10.0) -> I
 
 def resample(waveform: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
     """Change the sample rate of a waveform (soxr, high quality)."""
-    if rate != new_rate:
-        waveform = soxr.resample(waveform, rate, new_rate)
-    return waveform
+    return waveform if rate == new_rate else soxr.resample(waveform, rate, new_rate)
 
 
 def duration(path: str | Path, data: bytes | None = None) -> float:
@@ -111,11 +108,16 @@ def duration(path: str | Path, data: bytes | None = None) -> float:
     with _opened(name, data) as streams:
         for file in streams:
             seconds += file.count() / file.samplerate
-        _check_segment(start, stop, seconds)
+        check_segment(start, stop, seconds)
     return min(stop, seconds) - start
 
 
-def _check_segment(start: float, stop: float, seconds: float) -> None:
+def check_segment(start: float, stop: float, seconds: float) -> None:
+    """Refuse a segment that is not within a file of so many seconds.
+
+    Raises:
+        InputError: Names both.
+    """
     if not start < min(stop, seconds) or (stop < math.inf and stop > seconds + TOLERANCE):
         until = "the end" if stop == math.inf else f"{stop:g} s"
         length = f": it has {seconds:.2f} s" if start < stop else ""
@@ -153,20 +155,18 @@ def find_parts(data: Content) -> list[Part]:
     return mpeg.mpeg(data, start)
 
 
-def _blocks(
-    path: str | Path, sample_rate: int, seconds: float, data: bytes | None = None
-) -> Iterator[np.ndarray]:
+def _blocks(path: str | Path, target: int, seconds: float, data: bytes | None = None) -> Iterator[np.ndarray]:
     name, start, stop = locate(path)
     position = 0.0  # seconds
     with _opened(name, data) as streams:
         for file in streams:
             rate = file.samplerate
-            resampler = soxr.ResampleStream(rate, sample_rate, 1, dtype="float32")
+            resampler = soxr.ResampleStream(rate, target, 1, dtype="float32")
             span = (round(min(max(rate * (each - position), 0), UNKNOWN)) for each in (start, stop))
             for block, last in file.blocks(seconds, *span):
-                yield resampler.resample_chunk(block, last=last) if rate != sample_rate else block
+                yield resampler.resample_chunk(block, last=last) if rate != target else block
             position += file.position / rate
-        _check_segment(start, stop, position)
+        check_segment(start, stop, position)
 
 
 @contextlib.contextmanager

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,8 @@ def load_corpus(
     """Read manifests, or shards, and check every row: files, audio headers, transcripts.
 
     All transcripts are read at once: training needs them all, they are small in memory, and a fault in the
-    last row comes to light before the first step. Audio is opened only where the manifest has no duration.
+    last row comes to light before the first step. Audio is opened only where the manifest has no duration,
+    and once for all segments of a recording.
 
     Args:
         manifests: A manifest, or shards: `shards-{000..099}.tar`, `shards-*.tar` or one `.tar`. Several, in a
@@ -106,11 +108,11 @@ def load_corpus(
     Raises:
         InputError: All faults of a manifest at once, one per line; or no row is left in one.
     """
-    dtype = np.min_scalar_type(len(labels))
+    dtype, length = np.min_scalar_type(len(labels)), functools.cache(loading.duration)
 
     def check(row: Utterance) -> tuple[Utterance, array[Any]]:
         with at(row.place):
-            row = row if isinstance(row, shards.Member) else _open(row)
+            row = row if isinstance(row, shards.Member) else _open(row, length)
             text = row.read_text()
             target = encode(text, labels, "drop" if keep_text else unknown)
             if not target and not allow_empty:
@@ -154,11 +156,16 @@ def weighted(text: str) -> tuple[str, float]:
     return path, weight
 
 
-def _open(utterance: Utterance) -> Utterance:
-    """The utterance with its duration."""
+def _open(utterance: Utterance, length: Callable[[str], float]) -> Utterance:
+    """The utterance with its duration; `length` gives that of its file."""
+    path, start, stop = loading.locate(utterance.audio_path)
     if utterance.duration is None:
         return replace(utterance, duration=loading.duration(utterance.audio_path))
-    if not os.path.isfile(path := loading.locate(utterance.audio_path)[0]):
+    if path != utterance.audio_path:
+        seconds = length(path)
+        with at(path):
+            loading.check_segment(start, stop, seconds)
+    elif not os.path.isfile(path):
         raise InputError(f"{path}: no such audio file; correct the path")
     return utterance
 

@@ -257,3 +257,11 @@ def test_a_segment_reads_only_its_stretch(tmp_path, monkeypatch):
     counts.clear()
     load_audio(segment(tmp_path / "a.ogg", 20, 21), RATE)
     assert sum(counts) <= 21 * RATE
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfb\x90\x00" + b"garbage" * 999, b"no audio at all" * 99])
+def test_a_broken_mp3_is_not_called_missing(tmp_path, content):
+    (tmp_path / "a.mp3").write_bytes(content)
+    message = refusal(load_audio, tmp_path / "a.mp3", RATE)
+    assert message.startswith(f"{tmp_path}/a.mp3: not an audio file that can be read")
+    assert "exist" not in message

@@ -1,5 +1,6 @@
 """A user's mistakes: one clear line, status 2, nothing lost. The scripts run as users run them."""
 
+import json
 import re
 import resource
 import shutil
@@ -99,6 +100,17 @@ CASES = {
         f"{MODEL}: cannot write: File too large; make room or choose another folder",
         preexec_fn=limit_file_size,
     ),
+    "Mozilla's manifest in lower case": train(
+        "mozilla.csv",
+        "@/mozilla.csv:2: 'one' has characters that are not in the labels",
+        "the labels have its upper-case form: deepspeech manifest convert --case upper",
+    ),
+    "a JSON list": train("list.json", "@/list.json: a JSON list; write one object a line"),
+    "segment after the end": train(
+        "after.jsonl", "error: @/after.jsonl:1: @/train_0.wav: no audio from 60 s to 61 s: it has "
+    ),
+    "Kaldi folder": train("kaldi", "deepspeech manifest convert @/kaldi FILE.jsonl"),
+    "weight of nothing": train("train.csv:0", "@/train.csv:0: a weight must be positive"),
     "all faulty rows": train(
         "many.csv",
         "@/many.csv: 3 faulty rows; fix them or pass --skip-faulty:",
@@ -147,6 +159,12 @@ def prepare(folder: Path, labels) -> Path:
     soundfile.write(folder / "no_samples.wav", np.zeros(0), 16000)
     (folder / "silent.txt").write_text(" \n")
     (folder / "cafe.txt").write_text("CAFÉ", encoding="utf-8")
+    write_rows(folder / "mozilla.csv", [("wav_filename", "transcript"), ("train_0.wav", "one")])
+    (folder / "list.json").write_text('[{"audio_filepath": "train_0.wav", "text": "ONE"}]')
+    row = {"audio_filepath": "train_0.wav", "text": "ONE", "offset": 60, "duration": 1}
+    (folder / "after.jsonl").write_text(json.dumps(row))
+    (folder / "kaldi").mkdir()
+    (folder / "kaldi" / "wav.scp").touch()
     for name, alphabet in (("no_blank", '["A", "B"]'), ("twice", '["_", "A", "A"]'), ("other", '["_", "A"]')):
         (folder / f"{name}.json").write_text(alphabet)
     second = {

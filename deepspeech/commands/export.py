@@ -5,17 +5,25 @@ from __future__ import annotations
 import io
 import math
 import os
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
+
+import torch
 
 from deepspeech import cli, log
 from deepspeech.atomic_file import write_atomic
 from deepspeech.checkpoint import deepspeech_pytorch
 from deepspeech.checkpoint.format import load_checkpoint, load_model
+from deepspeech.commands.test import evaluate_singly, whole
+from deepspeech.commands.train import make_loader
+from deepspeech.data.loader import DataConfig
 from deepspeech.errors import InputError
+from deepspeech.inference.recognizer import Recognizer
+from deepspeech.model.deepspeech2 import DeepSpeech
 from deepspeech.model.hub import CARD, CardConfig
-from deepspeech.options import Options, one_of, option
+from deepspeech.options import Options, one_of, option, shown
 from deepspeech.training.state import ResumeState
 
 SUFFIXES = {"onnx": ".onnx", "v2": "-v2.pth", "huggingface": ""}  # what a target adds to the model's name
@@ -41,8 +49,18 @@ class ExportConfig(Options):
         False, "leave the spectrogram out of the ONNX graph, which takes features"
     )
 
+    int8: bool = option(False, "store weights of the ONNX file as 8-bit integers: a quarter of the size")
+    manifest: str | None = option(
+        None, "compare error rates and speed with torch on the utterances of this manifest", metavar="FILE"
+    )
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        for entry in (each for each in fields(self) if each.name in ("int8", "manifest")):
+            if self.to != "onnx" and (value := getattr(self, entry.name)):
+                raise InputError(f"{shown(entry, value)}: has no effect with --to {self.to}; leave it out")
+        if self.manifest and self.features_outside:
+            raise InputError(f"--manifest {self.manifest}: needs waveforms; leave out --features-outside")
         if self.features_outside and self.to != "onnx":
             raise InputError(f"--features-outside: has no effect with --to {self.to}; leave it out")
 
@@ -62,9 +80,29 @@ def main(argv: Sequence[str] | None = None) -> None:
     from deepspeech.export import onnx_file  # needs onnx
 
     network = load_model(config.model)
-    onnx_file.write(network, target, config.features_outside)
+    onnx_file.write(network, target, config.features_outside, config.int8)
     kind = "for streams and whole utterances" if network.config.streams else "for whole utterances"
-    print(f"{target}: an ONNX model {kind}, {os.path.getsize(target) / 1e6:.1f} MB")
+    size, floats = os.path.getsize(target), sum(4 * each.numel() for each in network.parameters())
+    print(f"{target}: an ONNX model {kind}, {size / 1e6:.1f} MB, {size / floats:.0%} of its float weights")
+    if config.manifest:
+        compare(network, target, config.manifest)
+
+
+def compare(network: DeepSpeech, target: str, manifest: str) -> None:
+    """Print error rates and speed on a manifest, of the file and of the network in torch.
+
+    Raises:
+        InputError: The manifest or its audio cannot be read, or it has no words.
+    """
+    dataset = make_loader(manifest, network, DataConfig(num_workers=0), torch.device("cpu")).dataset
+    seconds = dataset.corpus.durations.sum()
+    for name, recognizer in (("torch", Recognizer(network)), (target, Recognizer.load(target))):
+        start = time.perf_counter()
+        evaluation = evaluate_singly(whole(recognizer), dataset, False)
+        speed = seconds / (time.perf_counter() - start)
+        if not evaluation.words.length:
+            raise InputError(f"{manifest}: no words in the references, so there is no rate; give transcripts")
+        print(f"{name}: WER {evaluation.words}, {speed:.0f} times real time")
 
 
 def export_huggingface(path: str, folder: str, card: CardConfig) -> None:
@@ -95,8 +133,6 @@ def export_v2(path: str | Path, target: str | Path) -> None:
     Raises:
         InputError: The model cannot be read, or the file cannot be written.
     """
-    import torch
-
     checkpoint = load_checkpoint(path)
     checkpoint.build_model()  # to check that the weights fit
     training = None if checkpoint.imported else checkpoint.training

@@ -8,6 +8,7 @@ and runs fast.
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -15,13 +16,14 @@ import numpy as np
 from torch import Tensor
 
 from deepspeech.audio.sliding import Window
-from deepspeech.export.builder import LAST, Shape
+from deepspeech.export.builder import LAST, Shape, Value
 from deepspeech.export.spectrogram import SpectrogramGraph
 from deepspeech.model.batch_norm import EPSILON
 from deepspeech.model.config import CONV_TIME
 from deepspeech.model.deepspeech2 import CHANNELS, DeepSpeech
 from deepspeech.model.rnn import RecurrentLayer
 
+MIN_WEIGHT = 1e-12  # of a row, so that a row of zeros has a scale
 GATES = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN_TANH": (0,)}  # ONNX's order in torch's
 
 
@@ -40,13 +42,20 @@ class NetworkGraph(SpectrogramGraph):
         network: In eval mode.
         streaming: Whether the graph carries state; the network must be able to stream.
         features_outside: Whether it takes features instead of waveforms.
+        int8: Whether to store weights as 8-bit integers.
     """
 
-    def __init__(self, network: DeepSpeech, streaming: bool = False, features_outside: bool = False) -> None:
+    def __init__(
+        self,
+        network: DeepSpeech,
+        streaming: bool = False,
+        features_outside: bool = False,
+        int8: bool = False,
+    ) -> None:
         if streaming:
             network.config.require_streaming()
         super().__init__(streaming)
-        self.network, self.config = network, network.config
+        self.network, self.config, self.int8 = network, network.config, int8
         name = "features" if features_outside else "waveforms"
         shape: Shape = (
             ["batch", self.config.features.bins, "frames"] if features_outside else ["batch", "samples"]
@@ -83,7 +92,7 @@ class NetworkGraph(SpectrogramGraph):
             scale, shift = affine(norm)
             weight = array(convolve.weight) * scale[:, None, None, None]
             bias = array(convolve.bias) * scale + shift
-            tables, rows = (single(weight), single(bias)), convolve.padding[0]
+            tables, rows = (self.weights(weight), single(bias)), convolve.padding[0]
             layer = partial(self.convolve, tables, list(convolve.stride), rows)
             middle = [convolve.in_channels, bins]
             hidden, lengths = self.slide(layer, hidden, lengths, window, f"conv{index}", middle)
@@ -96,7 +105,7 @@ class NetworkGraph(SpectrogramGraph):
 
     def convolve(
         self,
-        tables: tuple[np.ndarray, np.ndarray],
+        tables: tuple[Value, Value],
         strides: list[int],
         rows: int,
         images: str,
@@ -145,7 +154,8 @@ class NetworkGraph(SpectrogramGraph):
                 for each in (weight, recurrent, bias, recurrent_bias)
             ]
             tables.append((gates[0], gates[1], np.concatenate(gates[2:])))
-        stacked = [single(np.stack(each)) for each in zip(*tables, strict=True)]
+        *matrices, biases = [np.stack(each) for each in zip(*tables, strict=True)]
+        stacked: list[Value] = [*map(self.weights, matrices), single(biases)]
         attributes: dict[str, Any] = {
             "hidden_size": layer.rnn.hidden_size,
             **({"linear_before_reset": 1} if mode == "GRU" else {}),
@@ -181,9 +191,25 @@ class NetworkGraph(SpectrogramGraph):
         norm, linear = output.module
         scale, shift = affine(norm)
         weight = array(linear.weight)
-        scores = self.op("MatMul", self.op("Transpose", hidden, perm=[1, 0, 2]), single((weight * scale).T))
+        table = self.op("Transpose", self.weights(weight * scale), perm=[1, 0])
+        scores = self.op("MatMul", self.op("Transpose", hidden, perm=[1, 0, 2]), table)
         scores = self.op("Add", scores, single(weight @ shift))
         return self.op("LogSoftmax", scores, axis=2)
+
+    def weights(self, values: np.ndarray) -> str:
+        """Weights of a layer; with `int8` as integers and a scale for each row, the weights of one output.
+
+        The rows are those before the last axis of (directions, rows, inputs), the first axis of others.
+        """
+        if not self.int8:
+            return self.value(single(values))
+        axes = 2 if values.ndim == 3 else 1
+        rows = values.reshape(math.prod(values.shape[:axes]), -1)
+        scales = single(np.maximum(abs(rows).max(axis=1), MIN_WEIGHT) / 127)
+        integers = np.round(rows / scales[:, None]).astype(np.int8)
+        zeros = np.zeros(len(rows), np.int8)
+        table = self.op("DequantizeLinear", integers, scales, zeros, axis=0)
+        return self.op("Reshape", table, list(values.shape))
 
 
 def affine(norm: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -23,12 +23,13 @@ SECONDS = 0.31, 1.0, 2.27  # of the noise that an exported file must transcribe 
 TOLERANCE = 1e-4  # of log-probabilities
 
 
-def make_model(network: DeepSpeech, features_outside: bool = False) -> onnx.ModelProto:
+def make_model(network: DeepSpeech, features_outside: bool = False, int8: bool = False) -> onnx.ModelProto:
     """The ONNX model of a network, checked against it; a network that can stream gets a graph with state.
 
     Args:
         network: In eval mode, on the CPU.
         features_outside: Whether the graph takes features instead of waveforms.
+        int8: Whether to store weights as 8-bit integers; checked with float weights, then stored.
 
     Raises:
         InputError: onnx or onnxruntime is not installed, or the graph does not compute what the network does.
@@ -36,16 +37,21 @@ def make_model(network: DeepSpeech, features_outside: bool = False) -> onnx.Mode
     graph = NetworkGraph(network, network.config.streams, features_outside)
     model = graph.model("deepspeech", deepspeech.__version__, metadata(network, features_outside))
     check(model, network, features_outside)
+    if int8:
+        graph = NetworkGraph(network, network.config.streams, features_outside, int8)
+        model = graph.model("deepspeech", deepspeech.__version__, metadata(network, features_outside))
     return model
 
 
-def write(network: DeepSpeech, target: str | Path, features_outside: bool = False) -> None:
+def write(
+    network: DeepSpeech, target: str | Path, features_outside: bool = False, int8: bool = False
+) -> None:
     """Write the file of `make_model`.
 
     Raises:
         InputError: See `make_model`; or the file cannot be written.
     """
-    write_atomic(target, make_model(network, features_outside).SerializeToString())
+    write_atomic(target, make_model(network, features_outside, int8).SerializeToString())
 
 
 def metadata(network: DeepSpeech, features_outside: bool) -> dict[str, str]:

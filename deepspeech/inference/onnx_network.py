@@ -125,4 +125,5 @@ def start_session(model: bytes, threads: int = 0) -> Any:
         raise InputError("onnxruntime is not installed; pip install 'deepspeech-torch[onnx]'") from None
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = threads, 4
+    options.add_session_config_entry("session.disable_quant_qdq", "1")  # 8-bit weights: converted once
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])

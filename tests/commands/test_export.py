@@ -24,6 +24,32 @@ def test_onnx_goes_next_to_the_model(tmp_path, model, capsys):
     assert capsys.readouterr().out.startswith(f"{tmp_path}/m.onnx: an ONNX model for whole utterances, ")
 
 
+def test_8_bit_weights_and_what_they_cost(tmp_path, model, own_corpus, capsys):
+    save_checkpoint(tmp_path / "m.pth", model)
+    main([str(tmp_path / "m.pth"), "--int8", "--manifest", str(own_corpus.val)])
+    size, torch_rates, onnx_rates = capsys.readouterr().out.splitlines()
+    assert "of its float weights" in size
+    assert torch_rates.startswith("torch: WER ")
+    assert onnx_rates.startswith(f"{tmp_path}/m.onnx: WER ")
+    assert onnx_rates.endswith("times real time")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--to", "v2", "--int8"], "--int8: has no effect with --to v2"),
+        (
+            ["--to", "huggingface", "--manifest", "a.csv"],
+            "--manifest a.csv: has no effect with --to huggingface",
+        ),
+        (["--features-outside", "--manifest", "a.csv"], "--manifest a.csv: needs waveforms"),
+    ],
+)
+def test_flags_that_do_not_fit(tmp_path, flags, message):
+    with pytest.raises(InputError, match=message):
+        main([str(tmp_path / "m.pth"), *flags])
+
+
 def test_features_outside_needs_onnx(tmp_path):
     with pytest.raises(InputError, match="--features-outside: has no effect with --to v2"):
         main([str(tmp_path / "m.pth"), "--to", "v2", "--features-outside"])

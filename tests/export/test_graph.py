@@ -7,6 +7,7 @@ import json
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from deepspeech.audio.config import FeatureConfig
 from deepspeech.errors import InputError
@@ -131,3 +132,27 @@ def test_metadata(labels):
 def test_a_graph_that_differs_is_refused(labels):
     with pytest.raises(InputError, match=r"differ by .* in log-probabilities, which may be at most 0.0001"):
         check(make_model(tiny_model(labels, seed=1)), tiny_model(labels), False)
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+@pytest.mark.parametrize("cell", CELLS)
+def test_8_bit_weights(labels, cell, bidirectional):
+    features = FeatureConfig(normalize="utterance" if bidirectional else "running")
+    options = {"rnn_type": cell, "bidirectional": bidirectional, "features": features}
+    model, waveform = tiny_model(labels, hidden_size=256, **options), noise(20011)
+    floats, small = (make_model(model, int8=each).SerializeToString() for each in (False, True))
+    assert len(small) < 0.4 * len(floats)
+    found, _ = start_session(small, 1).run(OUTPUTS, {"waveforms": waveform[None]})
+    (log_probs,) = expected(model, [waveform])
+    np.testing.assert_allclose(np.exp(found[0]), np.exp(log_probs), atol=0.02, rtol=0)
+    assert abs(found[0] - log_probs).max() > 1e-5
+
+
+def test_8_bit_rows_of_zeros(labels):
+    model = tiny_model(labels)
+    with torch.no_grad():
+        model.rnns[0].rnn.weight_hh_l0.zero_()
+    found, _ = start_session(make_model(model, int8=True).SerializeToString(), 1).run(
+        OUTPUTS, {"waveforms": noise(8000)[None]}
+    )
+    assert np.isfinite(found).all()

@@ -26,7 +26,8 @@ from deepspeech.model.hub import CARD, CardConfig
 from deepspeech.options import Options, one_of, option, shown
 from deepspeech.training.state import ResumeState
 
-SUFFIXES = {"onnx": ".onnx", "v2": "-v2.pth", "huggingface": ""}  # what a target adds to the model's name
+# What a target adds to the model's name
+SUFFIXES = {"onnx": ".onnx", "sherpa": "-sherpa", "v2": "-v2.pth", "huggingface": ""}
 EXAMPLES = """
 deepspeech export model.pth --to onnx
 deepspeech export model.pth folder --to huggingface --license cc-by-4.0 --language en
@@ -41,7 +42,8 @@ class ExportConfig(Options):
     out: str = option("", "file or folder to write; next to the model by default", positional=True, nargs="?")
     to: str = option(
         "onnx",
-        "format: onnx, huggingface (a folder for the Hub) or v2 (a deepspeech.pytorch 2.x file)",
+        "format: onnx, sherpa (a folder for sherpa-onnx), huggingface (a folder for the Hub) or v2 (a "
+        "deepspeech.pytorch 2.x file)",
         one_of(*SUFFIXES),
         metavar="FORMAT",
     )
@@ -77,7 +79,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         return export_v2(config.model, target)
     if config.to == "huggingface":
         return export_huggingface(config.model, target, card)
-    from deepspeech.export import onnx_file  # needs onnx
+    from deepspeech.export import onnx_file, sherpa  # need onnx
+
+    if config.to == "sherpa":
+        check_new(target)
+        sherpa.write_folder(load_model(config.model), target)
+        print(f"{target}: a folder for sherpa-onnx; its README.md says how to run it")
+        return
 
     network = load_model(config.model)
     onnx_file.write(network, target, config.features_outside, config.int8)
@@ -105,6 +113,16 @@ def compare(network: DeepSpeech, target: str, manifest: str) -> None:
         print(f"{name}: WER {evaluation.words}, {speed:.0f} times real time")
 
 
+def check_new(folder: str) -> None:
+    """Check that a folder is empty or does not exist.
+
+    Raises:
+        InputError: It has files.
+    """
+    if os.path.exists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
+        raise InputError(f"{folder}: exists; choose another folder")
+
+
 def export_huggingface(path: str, folder: str, card: CardConfig) -> None:
     """Write a folder for the Hugging Face Hub; its card also says what the checkpoint knows of its training.
 
@@ -112,8 +130,7 @@ def export_huggingface(path: str, folder: str, card: CardConfig) -> None:
         InputError: The model cannot be read, the folder exists and is not empty or cannot be written, or a
             package is missing.
     """
-    if os.path.exists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
-        raise InputError(f"{folder}: exists; choose another folder")
+    check_new(folder)
     checkpoint = load_checkpoint(path)
     state = None if checkpoint.imported else ResumeState.of(checkpoint)
     if state and state.history:

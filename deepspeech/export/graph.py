@@ -43,6 +43,7 @@ class NetworkGraph(SpectrogramGraph):
         streaming: Whether the graph carries state; the network must be able to stream.
         features_outside: Whether it takes features instead of waveforms.
         int8: Whether to store weights as 8-bit integers.
+        level: What waveforms are multiplied by.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class NetworkGraph(SpectrogramGraph):
         streaming: bool = False,
         features_outside: bool = False,
         int8: bool = False,
+        level: float | None = None,
     ) -> None:
         if streaming:
             network.config.require_streaming()
@@ -61,6 +63,8 @@ class NetworkGraph(SpectrogramGraph):
             ["batch", self.config.features.bins, "frames"] if features_outside else ["batch", "samples"]
         )
         values = self.input(name, np.float32, shape)
+        if level is not None:
+            values = self.op("Mul", values, np.float32(level))
         self.batch = self.size(values, 0)
         limit = self.size(values, len(shape) - 1)
         lengths = self.op("Expand", self.input("lengths", np.int64, ["rows"], [LAST]), self.batch)

@@ -1,10 +1,12 @@
 // The microphone: 16-bit samples as they come, its level, and in the end the whole recording as a WAV file.
 
+const AS_IT_IS = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+
 export class Microphone {
   // onSamples gets an Int16Array, onLevel a number from 0 to 1.
   static async open(onSamples, onLevel) {
     const microphone = new Microphone();
-    microphone.stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1 } });
+    microphone.stream = await navigator.mediaDevices.getUserMedia({ audio: AS_IT_IS });
     microphone.context = new AudioContext();
     await microphone.context.audioWorklet.addModule("/static/recorder.js");
     const node = new AudioWorkletNode(microphone.context, "recorder", { numberOfOutputs: 0 });

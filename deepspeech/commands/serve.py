@@ -88,6 +88,8 @@ async def run(make_app: Any, make_service: Any, config: ServeConfig) -> None:
     deadline = loop.time() + config.grace
     while service.requests + service.streams and loop.time() < deadline and not any(t.done() for t in tasks):
         await asyncio.sleep(DRAIN_STEP)
+    for engine in service.engines.values():
+        engine.abandon()  # what is not done by now is answered so
     for server in servers:
         server.should_exit = True
     stop.cancel()

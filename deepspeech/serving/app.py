@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -24,8 +25,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from deepspeech.errors import InputError
 from deepspeech.serving import openai_http, original, realtime, vosk
+from deepspeech.serving.engine import AbandonedError
 from deepspeech.serving.recordings import TooLongError
-from deepspeech.serving.service import Service, ServiceError
+from deepspeech.serving.service import Service, ServiceError, shutting_down
 
 STATIC = Path(__file__).with_name("static")
 OPEN = "/", "/static", "/health", "/favicon.ico"  # without a key
@@ -51,7 +53,7 @@ def make_app(service: Service) -> Any:
         return FileResponse(STATIC / "index.html")
 
     async def health(request: Request) -> Response:
-        ready = request.path_params["kind"] == "live" or not service.draining.is_set()
+        ready = request.url.path == "/health/live" or not service.draining.is_set()
         return JSONResponse({"status": "ok" if ready else "draining"}, 200 if ready else 503)
 
     async def metrics(service: Service, request: Request) -> Response:
@@ -73,7 +75,8 @@ def make_app(service: Service) -> Any:
 
     routes = [
         Route("/", page),
-        Route("/health/{kind:str}", health),
+        Route("/health/live", health),
+        Route("/health/ready", health),
         Route("/metrics", answered(metrics)),
         Route("/v1/models", answered(models)),
         Route("/v1/models/{name:path}", answered(model)),
@@ -102,6 +105,7 @@ async def _run_stream(
     try:
         _check_origin(service, socket)
         service.authorize(socket)
+        service.engine(socket.query_params.get("model"))  # refused before the socket is open
         with service.admitted_stream():
             protocols = socket.scope.get("subprotocols") or []
             await socket.accept("realtime" if "realtime" in protocols else None)
@@ -112,6 +116,8 @@ async def _run_stream(
                 await socket.close(BAD_DATA, str(error)[:120])
             except TimeoutError:
                 await socket.close(TOO_MUCH, "nothing came for too long")
+            except AbandonedError:
+                await socket.close(TRY_AGAIN, "the server is shutting down")
     except ServiceError as error:
         await socket.send_denial_response(_body(error))
     except (WebSocketDisconnect, RuntimeError):  # the client is gone, also while something was sent
@@ -157,6 +163,9 @@ class RequestLog:
 
         try:
             await self.app(scope, receive, stamped)
+        except asyncio.CancelledError:  # the grace is over, and the request has not come whole
+            if status == 500:
+                await _body(shutting_down())(scope, receive, stamped)
         finally:
             protocol = scope["path"].strip("/").split("/")[0] or "page"
             known = (

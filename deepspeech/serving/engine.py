@@ -22,6 +22,10 @@ T = TypeVar("T")
 ALIKE = 0.6  # shortest utterance of a batch, relative to the one that it is made for
 
 
+class AbandonedError(Exception):
+    """The engine ends before an utterance had its turn."""
+
+
 @dataclass(eq=False)
 class Client:
     """Who an utterance belongs to; the one that was served least comes first."""
@@ -77,7 +81,7 @@ class Engine:
         self._jobs: list[Job] = []
         self._steps: list[Callable[[], None]] = []
         self._chunks: list[Chunk] = []
-        self._changed, self._closed = threading.Condition(), False
+        self._changed, self._closed, self._abandoned = threading.Condition(), False, False
         self._thread = threading.Thread(target=self._work, name="deepspeech-engine", daemon=True)
         self._thread.start()
 
@@ -87,9 +91,15 @@ class Engine:
         return len(self._jobs)
 
     def transcripts_of(self, waveforms: Sequence[np.ndarray], client: Client) -> list[list[Transcript]]:
-        """As `Recognizer.batch_transcripts`; waits for the results, so not for the engine's own thread."""
+        """As `Recognizer.batch_transcripts`; waits for the results, so not for the engine's own thread.
+
+        Raises:
+            AbandonedError: The engine ends.
+        """
         jobs = [Job(waveform, client) for waveform in waveforms]
         with self._changed:
+            if self._abandoned:
+                raise AbandonedError
             self._jobs += jobs
             self._changed.notify()
         return [job.result.result() for job in jobs]
@@ -108,6 +118,13 @@ class Engine:
             self._chunks.append(chunk)
             self._changed.notify()
         return chunk.result
+
+    def abandon(self) -> None:
+        """Give up the utterances that wait, and take no more."""
+        with self._changed:
+            jobs, self._jobs, self._abandoned = self._jobs, [], True
+        for job in jobs:
+            job.result.set_exception(AbandonedError())
 
     def close(self) -> None:
         """End the thread once all that waits is done."""

@@ -73,6 +73,8 @@ async def _events(
             yield _event("transcript.text.done", text=gap.join(texts))
         except InputError as error:
             yield _event("error", error={"message": str(error), "type": "invalid_request_error"})
+        except ServiceError as error:
+            yield _event("error", error={"message": error.message, "type": error.kind})
 
 
 def _event(kind: str, **more: Any) -> bytes:

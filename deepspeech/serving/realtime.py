@@ -50,15 +50,13 @@ class Conversation:
 
     async def update(self, event: dict[str, Any]) -> None:
         """Take the settings of a client, in the form of today or of the beta."""
-        wanted = event.get("session") or {}
-        audio = (wanted.get("audio") or {}).get("input") or {}
-        transcription = audio.get("transcription") or wanted.get("input_audio_transcription") or {}
-        rate = (
-            (audio.get("format") or {}).get("rate", self.rate)
-            if isinstance(audio.get("format"), dict)
-            else self.rate
-        )
+        audio = _object(event, "session", "audio", "input")
+        transcription = _object(audio, "transcription")
+        transcription = transcription or _object(event, "session", "input_audio_transcription")
+        rate = _object(audio, "format").get("rate", self.rate)
         name = transcription.get("model", self.name)
+        if not isinstance(name, str):
+            raise InputError(f"session.audio.input.transcription.model: {name!r}; give a name")
         if not isinstance(rate, int) or not 8000 <= rate <= 96_000:
             raise InputError(f"session.audio.input.format.rate: {rate!r}; give 8000 to 96000")
         if name != self.name and name in self.service.engines:
@@ -133,7 +131,7 @@ async def _handle(conversation: Conversation, message: str | bytes) -> None:
     try:
         event = json.loads(message)
         kind = event["type"]
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, RecursionError):
         raise InputError("an event that is not a JSON object with a type") from None
     match kind:
         case "session.update" | "transcription_session.update":
@@ -147,6 +145,19 @@ async def _handle(conversation: Conversation, message: str | bytes) -> None:
             await conversation.clear()
         case _:
             raise InputError(f"{kind}: no such event in a transcription session")
+
+
+def _object(event: dict[str, Any], *names: str) -> dict[str, Any]:
+    """An object within an event; empty where it is missing.
+
+    Raises:
+        InputError: Something else stands there.
+    """
+    for name in names:
+        event = event.get(name) or {}
+        if not isinstance(event, dict):
+            raise InputError(f"{name}: not a JSON object")
+    return event
 
 
 def _new(kind: str) -> str:

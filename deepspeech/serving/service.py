@@ -18,7 +18,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from deepspeech.decoding.word_times import Transcript
 from deepspeech.serving.config import ServeConfig
-from deepspeech.serving.engine import Engine
+from deepspeech.serving.engine import AbandonedError, Engine
 from deepspeech.serving.recordings import transcribe_recording
 
 COPIED = 1 << 20  # bytes of an upload that are copied at a time
@@ -47,6 +47,11 @@ class ServiceError(Exception):
     @property
     def headers(self) -> dict[str, str]:
         return {"retry-after": str(RETRY_SECONDS)} if self.status in (429, 503) else {}
+
+
+def shutting_down() -> ServiceError:
+    """The answer to a request that comes too late, or is not done within the grace."""
+    return ServiceError(503, "The server is shutting down; ask another one", "server_error", "shutting_down")
 
 
 class Metrics:
@@ -155,9 +160,7 @@ class Service:
     def _refuse(self, what: str, full: bool) -> None:
         if self.draining.is_set():
             self.metrics.refusals.labels("draining").inc()
-            raise ServiceError(
-                503, "The server is shutting down; ask another one", "server_error", "shutting_down"
-            )
+            raise shutting_down()
         if full:
             self.metrics.refusals.labels(what).inc()
             raise ServiceError(429, f"Too many {what} at a time; try again later", "rate_limit_error", "busy")
@@ -252,13 +255,17 @@ class Service:
         Raises:
             RecordingError: It cannot be decoded; also while the parts are made.
             TooLongError: It is too long; also while the parts are made.
+            ServiceError: The server ends before the parts are made.
         """
         started = time.monotonic()
         seconds, parts = await asyncio.to_thread(transcribe_recording, engine, path, self.config.max_seconds)
 
         async def made() -> AsyncIterator[Transcript]:
-            while (part := await asyncio.to_thread(next, parts, None)) is not None:
-                yield part
+            try:
+                while (part := await asyncio.to_thread(next, parts, None)) is not None:
+                    yield part
+            except AbandonedError:
+                raise shutting_down() from None
             taken = time.monotonic() - started
             self.metrics.audio.inc(seconds)
             self.metrics.latency.observe(taken)

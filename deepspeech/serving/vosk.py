@@ -95,7 +95,7 @@ async def _feed(session: Session, settings: Settings, data: bytes) -> dict[str, 
 def _command(text: str) -> dict[str, Any]:
     try:
         command = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise InputError("a text message that is not JSON") from None
     if not isinstance(command, dict) or not isinstance(command.get("config", {}), dict):
         raise InputError('a text message that is not an object such as {"config": {"sample_rate": 16000}}')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -15,7 +16,7 @@ import pytest
 from websockets.sync.client import connect
 
 from tests.conftest import ROOT, script_environment
-from tests.serving.servers import running
+from tests.serving.servers import running, write_tones
 
 pytestmark = pytest.mark.xdist_group("server")
 
@@ -46,6 +47,30 @@ def test_no_accepted_request_is_lost(models, recordings):
             for thread in threads:
                 thread.join()
     assert answers == [200] * 6
+
+
+def test_what_is_not_done_within_the_grace_is_answered(models, tmp_path):
+    recording, answers = write_tones(tmp_path / "long.flac", 3600.0, 3, 8000), []
+    with (
+        running(models, "--grace", 0.1) as server,
+        socket.create_connection(("127.0.0.1", server.port)) as slow,
+    ):
+        head = "POST /transcribe HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n"
+        slow.sendall(f"{head}Content-Type: multipart/form-data; boundary=B\r\n\r\n--B\r\n".encode())
+
+        def ask():
+            files = {"file": recording.read_bytes()}
+            answers.append(httpx.post(f"http://{server.address}/transcribe", files=files, timeout=60))
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        wait_for(f"http://{server.address}/metrics", "deepspeech_active_requests 2.0")
+        server.process.send_signal(signal.SIGTERM)
+        thread.join()
+        assert server.process.wait(10) == 0
+        assert slow.recv(100).startswith(b"HTTP/1.1 503")
+    assert (answers[0].status_code, answers[0].json()["status"]) == (503, "error")
+    assert not any("Traceback" in line for line in server.lines)
 
 
 def wait_for(address, line):

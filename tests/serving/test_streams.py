@@ -185,10 +185,30 @@ def test_realtime_deltas_join_to_the_text(server, models, recordings, name):
 def test_a_wrong_event_is_answered_by_an_error_and_the_session_goes_on(server):
     with connect(f"ws://{server.address}/v1/realtime?intent=transcription") as socket:
         assert json.loads(socket.recv())["type"] == "session.created"
-        for event in ("{", "[]", '{"type": "dance"}', '{"type": "input_audio_buffer.append", "audio": "%"}'):
+        events = ["{", "[" * 100_000, "[]", '{"type": "dance"}']
+        events.append('{"type": "input_audio_buffer.append", "audio": "%"}')
+        for session in (
+            "x",
+            [1],
+            {"audio": "x"},
+            {"audio": {"input": [1]}},
+            {"audio": {"input": {"transcription": "x"}}},
+            {"audio": {"input": {"transcription": {"model": [1]}}}},
+            {"audio": {"input": {"format": "pcm16"}}},
+        ):
+            events.append(json.dumps({"type": "session.update", "session": session}))
+        for event in events:
             socket.send(event)
             answer = json.loads(socket.recv())
             assert answer["type"] == "error"
             assert answer["error"]["message"]
         socket.send('{"type": "input_audio_buffer.clear"}')
         assert json.loads(socket.recv())["type"] == "input_audio_buffer.cleared"
+
+
+@pytest.mark.parametrize("path", ["?model=none", "v1/realtime?intent=transcription&model=none"])
+def test_an_unknown_model_is_refused_before_the_stream(server, path):
+    with pytest.raises(websockets.InvalidStatus) as refused, connect(f"ws://{server.address}/{path}"):
+        pass
+    assert refused.value.response.status_code == 404
+    assert b"model_not_found" in refused.value.response.body

@@ -80,7 +80,7 @@ def test_positional_arguments_may_stand_between_flags():
     assert arguments.make(InferenceConfig).cuda
     assert arguments.make(RecordingsConfig).files == ("a.wav", "b.wav")
     assert cli.parse([], "", RecordingsConfig).make(RecordingsConfig).files == ()
-    with pytest.raises(InputError, match="required: CSV"):
+    with pytest.raises(InputError, match="required: FILE"):
         cli.parse([], "", VerifyConfig)
 
 

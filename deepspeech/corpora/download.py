@@ -133,6 +133,8 @@ def extract(archive: str | Path, folder: str | Path) -> Path:
         return folder
     if not archive.is_file():
         raise InputError(f"{archive}: no such archive; correct the path")
+    if not hasattr(tarfile, "data_filter"):  # in Python's releases of before June 2023
+        raise InputError(f"{archive}: this Python cannot extract archives safely; run Python 3.11.4 or newer")
     partial = folder.with_name(folder.name + ".part")
     shutil.rmtree(partial, ignore_errors=True)
     check_writable(partial, "--target-dir")

@@ -145,3 +145,12 @@ def test_a_zip_archive_is_extracted(tmp_path):
     assert (
         download.extract(tmp_path / "a.zip", tmp_path / "out") / "folder" / "file"
     ).read_text() == "content"
+
+
+def test_a_python_that_cannot_extract_safely_is_named(tmp_path, monkeypatch):
+    archive = tmp_path / "a.tar"
+    archive.write_bytes(b"")
+    monkeypatch.delattr("tarfile.data_filter", raising=False)
+    with pytest.raises(InputError, match=r"a\.tar: this Python cannot .* 3\.11\.4"):
+        download.extract(archive, tmp_path / "a")
+    assert not (tmp_path / "a").exists()

@@ -28,6 +28,7 @@ def test_every_chapter_draws_and_asserts():
 
 
 @pytest.mark.exhaustive
+@pytest.mark.xdist_group("notebook")  # not beside the site: both let librosa compile into one cache
 def test_the_notebook_runs_from_a_clean_state(monkeypatch, tmp_path):
     monkeypatch.setenv("OMP_NUM_THREADS", str(THREADS))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

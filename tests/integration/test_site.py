@@ -13,7 +13,8 @@ import pytest
 
 from tests.conftest import ROOT, script_environment
 
-pytestmark = pytest.mark.exhaustive
+# One after the other: librosa compiles at its first use, and two processes at once damage its cache
+pytestmark = [pytest.mark.exhaustive, pytest.mark.xdist_group("notebook")]
 
 
 def test_the_site_builds_and_its_links_lead_somewhere(tmp_path):

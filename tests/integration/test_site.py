@@ -13,8 +13,7 @@ import pytest
 
 from tests.conftest import ROOT, script_environment
 
-# One after the other: librosa compiles at its first use, and two processes at once damage its cache
-pytestmark = [pytest.mark.exhaustive, pytest.mark.xdist_group("notebook")]
+pytestmark = pytest.mark.exhaustive
 
 
 def test_the_site_builds_and_its_links_lead_somewhere(tmp_path):
@@ -29,6 +28,7 @@ def test_the_site_builds_and_its_links_lead_somewhere(tmp_path):
         tmp_path / "site",
     ]
     environment = script_environment() | {"PYTHONPATH": str(ROOT), "NO_MKDOCS_2_WARNING": "1"}
+    environment["NUMBA_CACHE_DIR"] = str(tmp_path / "compiled")  # see test_notebook.py
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr[-2000:]
     pages = sorted((tmp_path / "site").rglob("*.html"))

@@ -40,6 +40,7 @@ test: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@$(BIN)/python -c "import librosa.core.pitch"  # compiles; test processes doing so at once damage its cache
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup
 	! grep -qs avx512 /proc/cpuinfo || ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 \
 		$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadgroup -m "not slow" $(NUMERICS)

@@ -143,14 +143,8 @@ class Spectrogram(nn.Module):
 
     def _transform(self, waveforms: Tensor) -> Tensor:
         """Log-spectrogram without padding."""
-        transform = torch.stft(
-            waveforms,
-            n_fft=self.frames.size,
-            hop_length=self.frames.stride,
-            window=self.taper,
-            center=False,
-            return_complex=True,
-        )
+        size, hop = self.frames.size, self.frames.stride
+        transform = torch.stft(waveforms, size, hop, window=self.taper, center=False, return_complex=True)
         return _log_magnitude(transform, self.bands)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels
-from deepspeech.model.config import ModelConfig
+from deepspeech.model.config import Configured, ModelConfig
 
 StreamState: TypeAlias = dict[str, np.ndarray]  # by input name
 BATCH_AXIS = {"hidden": 1, "cell": 1}  # of states; of the others it is the first
@@ -24,7 +24,7 @@ def is_onnx(path: str | Path) -> bool:
     return str(path).endswith(".onnx")
 
 
-class OnnxNetwork:
+class OnnxNetwork(Configured):
     """Waveforms to log-probabilities; it has the configuration of a `DeepSpeech` network, not its layers.
 
     Args:
@@ -63,16 +63,6 @@ class OnnxNetwork:
     def labels(self) -> Labels:
         """The alphabet."""
         return Labels(self.config.labels)
-
-    @property
-    def frame_seconds(self) -> float:
-        """Seconds from one output frame to the next."""
-        return self.config.frame_seconds
-
-    @property
-    def latency(self) -> float:
-        """See `ModelConfig.latency`."""
-        return self.config.latency
 
     def log_probs(self, waveforms: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """See `Recognizer.log_probs`."""

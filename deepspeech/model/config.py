@@ -73,3 +73,19 @@ class ModelConfig(Options):
         for window in reversed([self.features.frames, *CONV_TIME]):
             ahead = ahead * window.stride + window.size - 1 - window.before
         return (ahead + 1) / self.features.sample_rate
+
+
+class Configured:
+    """A network by whatever runtime, and the timing that follows from its configuration."""
+
+    config: ModelConfig
+
+    @property
+    def frame_seconds(self) -> float:
+        """See `ModelConfig.frame_seconds`."""
+        return self.config.frame_seconds
+
+    @property
+    def latency(self) -> float:
+        """See `ModelConfig.latency`."""
+        return self.config.latency

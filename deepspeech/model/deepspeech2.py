@@ -12,7 +12,7 @@ from deepspeech.audio.sliding import Count, Window
 from deepspeech.device import autocast, autocast_format
 from deepspeech.labels import Labels
 from deepspeech.model.batch_norm import MaskedBatchNorm
-from deepspeech.model.config import CONV_TIME, ModelConfig
+from deepspeech.model.config import CONV_TIME, Configured, ModelConfig
 from deepspeech.model.hub import HubModel
 from deepspeech.model.padding import Frames
 from deepspeech.model.padding import State as RecurrentState
@@ -30,7 +30,7 @@ class State:
     lookahead: Tensor | None = None  # last inputs (batch, size, frames)
 
 
-class DeepSpeech(HubModel):
+class DeepSpeech(HubModel, Configured):
     """Log-spectrograms -> log-probabilities of the labels, for every second frame.
 
     Two convolutions over frequency and time, recurrent layers, a lookahead convolution in
@@ -117,16 +117,6 @@ class DeepSpeech(HubModel):
         for window in CONV_TIME:
             lengths = window.count(lengths)
         return lengths
-
-    @property
-    def frame_seconds(self) -> float:
-        """See `ModelConfig.frame_seconds`."""
-        return self.config.frame_seconds
-
-    @property
-    def latency(self) -> float:
-        """See `ModelConfig.latency`."""
-        return self.config.latency
 
 
 class ConvStack(nn.Module):

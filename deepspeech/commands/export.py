@@ -84,14 +84,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     if config.to == "sherpa":
         check_new(target)
         sherpa.write_folder(load_model(config.model), target)
-        print(f"{target}: a folder for sherpa-onnx; its README.md says how to run it")
+        log.info(f"{target}: a folder for sherpa-onnx; its README.md says how to run it")
         return
 
     network = load_model(config.model)
     onnx_file.write(network, target, config.features_outside, config.int8)
     kind = "for streams and whole utterances" if network.config.streams else "for whole utterances"
     size, floats = os.path.getsize(target), sum(4 * each.numel() for each in network.parameters())
-    print(f"{target}: an ONNX model {kind}, {size / 1e6:.1f} MB, {size / floats:.0%} of its float weights")
+    log.info(f"{target}: an ONNX model {kind}, {size / 1e6:.1f} MB, {size / floats:.0%} of its float weights")
     if config.manifest:
         compare(network, target, config.manifest)
 

@@ -21,14 +21,17 @@ def test_onnx_goes_next_to_the_model(tmp_path, model, capsys):
     save_checkpoint(tmp_path / "m.pth", model)
     main([str(tmp_path / "m.pth")])
     assert (tmp_path / "m.onnx").is_file()
-    assert capsys.readouterr().out.startswith(f"{tmp_path}/m.onnx: an ONNX model for whole utterances, ")
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"{tmp_path}/m.onnx: an ONNX model for whole utterances, ")
+    assert not shown.out, "the file is the result"
 
 
 def test_8_bit_weights_and_what_they_cost(tmp_path, model, own_corpus, capsys):
     save_checkpoint(tmp_path / "m.pth", model)
     main([str(tmp_path / "m.pth"), "--int8", "--manifest", str(own_corpus.val)])
-    size, torch_rates, onnx_rates = capsys.readouterr().out.splitlines()
-    assert "of its float weights" in size
+    shown = capsys.readouterr()
+    torch_rates, onnx_rates = shown.out.splitlines()
+    assert "of its float weights" in shown.err
     assert torch_rates.startswith("torch: WER ")
     assert onnx_rates.startswith(f"{tmp_path}/m.onnx: WER ")
     assert onnx_rates.endswith("times real time")

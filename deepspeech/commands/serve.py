@@ -8,7 +8,7 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -17,6 +17,11 @@ from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.errors import InputError
 from deepspeech.inference.factory import InferenceConfig, load_recognizer, tuned
 from deepspeech.serving.config import ServeConfig
+
+if TYPE_CHECKING:  # of the extra `serve`
+    from starlette.types import ASGIApp
+
+    from deepspeech.serving.service import Service
 
 EXAMPLES = """
 deepspeech serve models/deepspeech_final.pth
@@ -46,14 +51,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         recognizer = load_recognizer(replace(inference, model_path=path), tuned(decoding, path))
         observe = metrics.batches.observe
         engines[name] = Engine(recognizer, config.max_wait_ms / 1000, config.batch_seconds, observe)
-    asyncio.run(run(make_app, lambda: Service(engines, config, metrics), config))
+    service = Service(engines, config, metrics)
+    asyncio.run(run(service, make_app(service)))
     for engine in engines.values():
         engine.close()
     return 0
 
 
-async def run(make_app: Any, make_service: Any, config: ServeConfig) -> None:
+async def run(service: Service, app: ASGIApp) -> None:
     """Serve until SIGTERM or Ctrl-C; then finish what was accepted, within the grace.
+
+    Args:
+        service: Knows what is in work, and learns when to take no more.
+        app: Its application.
 
     Raises:
         InputError: A port or a certificate cannot be used.
@@ -67,8 +77,7 @@ async def run(make_app: Any, make_service: Any, config: ServeConfig) -> None:
         def capture_signals(self) -> Iterator[None]:
             yield
 
-    service = make_service()
-    app, loop = make_app(service), asyncio.get_running_loop()
+    config, loop = service.config, asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.draining.set)
     servers = [
@@ -86,7 +95,7 @@ async def run(make_app: Any, make_service: Any, config: ServeConfig) -> None:
     stop = asyncio.create_task(service.draining.wait())
     await asyncio.wait([*tasks, stop], return_when=asyncio.FIRST_COMPLETED)
     deadline = loop.time() + config.grace
-    while service.requests + service.streams and loop.time() < deadline and not any(t.done() for t in tasks):
+    while any(service.active.values()) and loop.time() < deadline and not any(t.done() for t in tasks):
         await asyncio.sleep(DRAIN_STEP)
     for engine in service.engines.values():
         engine.abandon()  # what is not done by now is answered so

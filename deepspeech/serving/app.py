@@ -30,8 +30,11 @@ from deepspeech.serving.recordings import TooLongError
 from deepspeech.serving.service import Service, ServiceError, shutting_down
 
 STATIC = Path(__file__).with_name("static")
-OPEN = "/", "/static", "/health", "/favicon.ico"  # without a key
-POLICY = "default-src 'self'; connect-src 'self' ws: wss:; media-src 'self' blob:; img-src 'self' data: blob:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"  # noqa: E501
+POLICY = (  # the page needs nothing from elsewhere; the waveform sets styles
+    "default-src 'self'; connect-src 'self' ws: wss:; media-src 'self' blob:; img-src 'self' data: blob:; "
+    "style-src 'self' 'unsafe-inline'; frame-ancestors 'none'"
+)
+PROTOCOLS = "v1", "transcribe", "health", "metrics", "static"  # first parts of paths, as counted
 BAD_DATA, TRY_AGAIN, TOO_MUCH = 1007, 1013, 1008  # codes of websockets
 _log = logging.getLogger("deepspeech.requests")
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # a fault of the client, who gets the reason
@@ -59,12 +62,6 @@ def make_app(service: Service) -> Any:
     async def metrics(service: Service, request: Request) -> Response:
         return Response(generate_latest(service.metrics.registry), media_type=CONTENT_TYPE_LATEST)
 
-    async def models(service: Service, request: Request) -> Response:
-        return openai_http.models(service)
-
-    async def model(service: Service, request: Request) -> Response:
-        return openai_http.model(service, request.path_params["name"])
-
     def stream(
         serve: Callable[[Service, WebSocket], Awaitable[None]],
     ) -> Callable[[WebSocket], Awaitable[None]]:
@@ -78,8 +75,8 @@ def make_app(service: Service) -> Any:
         Route("/health/live", health),
         Route("/health/ready", health),
         Route("/metrics", answered(metrics)),
-        Route("/v1/models", answered(models)),
-        Route("/v1/models/{name:path}", answered(model)),
+        Route("/v1/models", answered(openai_http.models)),
+        Route("/v1/models/{name:path}", answered(openai_http.model)),
         Route("/v1/audio/transcriptions", answered(openai_http.transcribe), methods=["POST"]),
         Route("/transcribe", answered(original.transcribe), methods=["POST"]),
         WebSocketRoute("/", stream(vosk.serve)),
@@ -106,7 +103,7 @@ async def _run_stream(
         _check_origin(service, socket)
         service.authorize(socket)
         service.engine(socket.query_params.get("model"))  # refused before the socket is open
-        with service.admitted_stream():
+        with service.admitted("streams"):
             protocols = socket.scope.get("subprotocols") or []
             await socket.accept("realtime" if "realtime" in protocols else None)
             try:
@@ -167,21 +164,13 @@ class RequestLog:
             if status == 500:
                 await _body(shutting_down())(scope, receive, stamped)
         finally:
-            protocol = scope["path"].strip("/").split("/")[0] or "page"
-            known = (
-                protocol
-                if protocol in ("v1", "transcribe", "health", "metrics", "static", "page")
-                else "other"
-            )
-            self.service.metrics.requests.labels(known, str(status)).inc()
+            first = scope["path"].strip("/").split("/")[0]
+            protocol = first if first in PROTOCOLS else "other" if first else "page"
+            self.service.metrics.requests.labels(protocol, str(status)).inc()
             if self.service.config.log_json:
-                row = {
-                    "id": f"req_{number}",
-                    "method": scope["method"],
-                    "path": scope["path"],
-                    "status": status,
-                }
-                _log.info(json.dumps(row | {"seconds": round(time.monotonic() - started, 4)}))
+                seconds = round(time.monotonic() - started, 4)
+                row = {"id": f"req_{number}", "method": scope["method"], "path": scope["path"]}
+                _log.info(json.dumps(row | {"status": status, "seconds": seconds}))
 
 
 def _body(error: ServiceError) -> JSONResponse:

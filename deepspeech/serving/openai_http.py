@@ -24,13 +24,14 @@ GRANULARITIES = "word", "segment"
 TRUE = "true", "1"
 
 
-def models(service: Service) -> JSONResponse:
+async def models(service: Service, request: Request) -> Response:
     """GET /v1/models."""
     return JSONResponse({"object": "list", "data": [_model(service, name) for name in service.engines]})
 
 
-def model(service: Service, name: str) -> JSONResponse:
+async def model(service: Service, request: Request) -> Response:
     """GET /v1/models/{id}."""
+    name = request.path_params["name"]
     service.engine(name)
     return JSONResponse(_model(service, name))
 
@@ -43,7 +44,7 @@ def _model(service: Service, name: str) -> dict[str, Any]:
 async def transcribe(service: Service, request: Request) -> Response:
     """POST /v1/audio/transcriptions."""
     async with AsyncExitStack() as stack:
-        stack.enter_context(service.admitted())
+        stack.enter_context(service.admitted("requests"))
         path, fields = await stack.enter_async_context(service.upload(request))
         if not fields.get("model"):
             raise ServiceError(400, "you must provide a model parameter", param="model")

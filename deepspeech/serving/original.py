@@ -16,7 +16,7 @@ async def transcribe(service: Service, request: Request) -> Response:
     As there, clients are to read `status`; that of HTTP says the same.
     """
     try:
-        with service.admitted():
+        with service.admitted("requests"):
             async with service.upload(request) as (path, fields):
                 engine = service.engine(fields.get("model"))
                 _, parts = await service.transcribe(engine, path)

@@ -90,8 +90,10 @@ class Service:
     def __init__(self, engines: Mapping[str, Engine], config: ServeConfig, metrics: Metrics) -> None:
         self.engines, self.config, self.metrics = engines, config, metrics
         self.created = int(time.time())
-        self.requests = self.streams = 0
+        self.active = {"requests": 0, "streams": 0}
         self.draining = asyncio.Event()  # no new work
+        metrics.active.set_function(lambda: self.active["requests"])
+        metrics.streams.set_function(lambda: self.active["streams"])
         metrics.waiting.set_function(lambda: sum(engine.waiting for engine in engines.values()))
 
     def engine(self, name: str | None) -> Engine:
@@ -126,44 +128,23 @@ class Service:
             raise ServiceError(401, "Incorrect API key provided", code="invalid_api_key")
 
     @contextlib.contextmanager
-    def admitted(self) -> Iterator[None]:
-        """A recording that is transcribed.
+    def admitted(self, kind: str) -> Iterator[None]:
+        """Something that the server does, of a kind that `config` limits: requests or streams.
 
         Raises:
             ServiceError: There are too many, or the server is about to end.
         """
-        self._refuse("requests", self.requests >= self.config.max_requests)
-        self.requests += 1
-        self.metrics.active.set(self.requests)
-        try:
-            yield
-        finally:
-            self.requests -= 1
-            self.metrics.active.set(self.requests)
-
-    @contextlib.contextmanager
-    def admitted_stream(self) -> Iterator[None]:
-        """A live stream.
-
-        Raises:
-            ServiceError: There are too many, or the server is about to end.
-        """
-        self._refuse("streams", self.streams >= self.config.max_streams)
-        self.streams += 1
-        self.metrics.streams.set(self.streams)
-        try:
-            yield
-        finally:
-            self.streams -= 1
-            self.metrics.streams.set(self.streams)
-
-    def _refuse(self, what: str, full: bool) -> None:
         if self.draining.is_set():
             self.metrics.refusals.labels("draining").inc()
             raise shutting_down()
-        if full:
-            self.metrics.refusals.labels(what).inc()
-            raise ServiceError(429, f"Too many {what} at a time; try again later", "rate_limit_error", "busy")
+        if self.active[kind] >= getattr(self.config, f"max_{kind}"):
+            self.metrics.refusals.labels(kind).inc()
+            raise ServiceError(429, f"Too many {kind} at a time; try again later", "rate_limit_error", "busy")
+        self.active[kind] += 1
+        try:
+            yield
+        finally:
+            self.active[kind] -= 1
 
     @contextlib.asynccontextmanager
     async def upload(

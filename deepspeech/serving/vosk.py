@@ -10,10 +10,10 @@ import numpy as np
 from starlette.websockets import WebSocket
 
 from deepspeech.errors import InputError
+from deepspeech.inference.stream import RATES
 from deepspeech.serving.service import Service
 from deepspeech.serving.sessions import Session, Utterance, start_session
 
-RATES = 1000, 768_000  # Hz
 MOST_PHRASES = 100  # of a phrase list
 
 

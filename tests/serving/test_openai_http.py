@@ -132,7 +132,7 @@ def test_a_full_server_says_when_to_try_again(recordings):
     async def talk():
         service = make_service(max_requests=1)
         content = recordings[0].read_bytes()
-        held = service.admitted()
+        held = service.admitted("requests")
         held.__enter__()
         with pytest.raises(openai.RateLimitError) as fault:
             await within(service, max_retries=0).audio.transcriptions.create(model="whole", file=content)

@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
 from tests.fuzz.mutations import mutations
@@ -167,16 +168,65 @@ def test_damaged_messages_of_streams(server, recording):
         b'{"type": "input_audio_buffer.commit"}',
     ]
     paths = "/?model=live", "/?model=whole", "/v1/realtime?model=live"
+    answers, codes = 0, set[int]()
     with watched(server, recording):
         for number, (index, data) in enumerate(mutations(originals, seed=3, count=500)):
-            with (
-                contextlib.suppress(Exception),
-                connect(f"ws://{server.address}{paths[number % 3]}") as client,
-            ):
-                client.send(chunk)
-                client.send(data if index == 1 else data.decode("utf-8", "replace"))
-                client.send(chunk)
-                client.recv(timeout=0.5)
+            address = f"ws://{server.address}{paths[number % 3]}"
+            answered, code = talk(
+                address, [chunk, data if index == 1 else data.decode("utf-8", "replace"), chunk]
+            )
+            answers += answered
+            codes.add(code)
+    assert answers > 500, "most chunks have their reply"
+    assert codes <= {0, 1000, 1007}, "open, at its end, or for the fault of the client"
+
+
+def talk(address: str, messages: list[str | bytes]) -> tuple[int, int]:
+    """Send messages; returns how many answers in JSON came, and the code that the server closed with or 0."""
+    answers = 0
+    with connect(address) as client:
+        try:
+            for message in messages:
+                client.send(message)
+            while True:
+                assert isinstance(json.loads(client.recv(timeout=0.3)), dict)
+                answers += 1
+        except TimeoutError:
+            return answers, 0
+        except ConnectionClosed as closed:
+            return answers, closed.rcvd.code if closed.rcvd else 1006
+
+
+def test_wrong_values_in_events(server, recording):
+    """Valid JSON, whose values are of any kind."""
+    random = np.random.default_rng(4)
+    session = {
+        "audio": {
+            "input": {"format": {"type": "audio/pcm", "rate": 24000}, "transcription": {"model": "live"}}
+        }
+    }
+    originals = [
+        {"config": {"sample_rate": 16000, "words": True, "max_alternatives": 0, "phrase_list": ["A"]}},
+        {"eof": 0},
+        {"type": "session.update", "session": session},
+        {"type": "input_audio_buffer.append", "audio": "AAAA"},
+    ]
+    codes = set[int]()
+    with watched(server, recording):
+        for number in range(500):
+            path = "/?model=live" if number % 4 < 2 else "/v1/realtime?model=live"
+            event = json.dumps(spoilt(originals[number % 4], random))
+            codes.add(talk(f"ws://{server.address}{path}", [event])[1])
+    assert codes <= {0, 1000, 1007}
+
+
+def spoilt(value: object, random: np.random.Generator) -> object:
+    """A value in which one part, or all of it, is something else."""
+    if isinstance(value, dict) and value and random.random() < 0.8:
+        name = random.choice(list(value))
+        return value | {name: spoilt(value[name], random)}
+    others = (None, True, -1, 1e308, "", "x" * 100, [], [[]], {}, {"a": None}, "\x00", 2**70)
+    return others[random.integers(len(others))]
 
 
 def test_slow_and_greedy_clients(server, recording):

@@ -82,10 +82,20 @@ def test_a_click_on_a_word_plays_it(server, recordings):
     with opened(server) as page:
         page.set_input_files("#file", recordings[4])
         page.wait_for_selector("#words button")
-        word = page.locator("#words button").nth(1)
+        word = page.locator("#words button").first
+        start, end = map(float, re.findall(r"[\d.]+(?= to| s)", word.get_attribute("title")))
+        page.evaluate(
+            """() => { const play = HTMLMediaElement.prototype.play;
+            HTMLMediaElement.prototype.play = function () {
+                window.sound = this;
+                return play.call(this);
+            }; }"""
+        )
         word.click()
         page.wait_for_selector("#words button.now")
         playwright.expect(page.locator("#play")).to_have_text("Play")  # it stops by itself
+        stopped = page.evaluate("() => window.sound.currentTime")
+        assert start < end <= stopped < end + 0.5
 
 
 def test_a_dropped_file_is_transcribed(server, recordings):

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from deepspeech import cli, log
@@ -50,6 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, path in paths.items():
         recognizer = load_recognizer(replace(inference, model_path=path), tuned(decoding, path))
         observe = metrics.batches.observe
+        recognizer.transcribe(np.zeros(recognizer.model.config.features.sample_rate, np.float32))  # compiles
         engines[name] = Engine(recognizer, config.max_wait_ms / 1000, config.batch_seconds, observe)
     service = Service(engines, config, metrics)
     asyncio.run(run(service, make_app(service)))

@@ -73,7 +73,8 @@ class Conversation:
             raise InputError("audio: half a sample; send 16-bit samples, little-endian")
         update = await self.session.feed(np.frombuffer(data, "<i2"), self.rate)
         if update.ended:
-            await self.send("input_audio_buffer.speech_stopped", item_id=self.item, audio_end_ms=0)
+            end = round(1000 * max((word.end for word in update.ended.words), default=0.0))
+            await self.send("input_audio_buffer.speech_stopped", item_id=self.item, audio_end_ms=end)
             await self._complete(update.ended)
         else:
             await self._delta(update.partial.committed)

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import soxr
 
-from deepspeech.audio.loading import resample
 from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
 from deepspeech.decoding.decoder import Hypothesis, Partial, StreamingDecoder
 from deepspeech.decoding.word_times import Word
@@ -52,8 +52,11 @@ class LiveSession:
         self.stream = engine.recognizer.stream()
         self.stream.keeps_log_probs = True
 
-    def favour(self, phrases: Sequence[str]) -> None:
-        """Favour words and phrases from the next utterance on, where the decoder is a beam."""
+    async def favour(self, phrases: Sequence[str]) -> None:
+        """Favour words and phrases, where the decoder is a beam; starts a new utterance."""
+        await asyncio.wrap_future(self.engine.step(lambda: self._favour(phrases)))
+
+    def _favour(self, phrases: Sequence[str]) -> None:
         decoder = self.engine.recognizer.decoder
         if isinstance(decoder, BeamCTCDecoder):
             self.stream.decoder = decoder.with_hot_words(phrases, BOOST)
@@ -105,10 +108,15 @@ class RecordedSession:
 
     def __init__(self, engine: Engine, max_seconds: float) -> None:
         self.engine, self.max_seconds = engine, max_seconds
+        self._forget()
+
+    def _forget(self) -> None:
         self._blocks: list[np.ndarray] = []  # at the model's rate
         self._seconds = 0.0
+        self._resampler: soxr.ResampleStream | None = None
+        self._rate = self.engine.sample_rate
 
-    def favour(self, phrases: Sequence[str]) -> None:
+    async def favour(self, phrases: Sequence[str]) -> None:
         """No effect: recordings of all clients are decoded together."""
 
     async def feed(self, samples: np.ndarray, sample_rate: int) -> Update:
@@ -121,15 +129,27 @@ class RecordedSession:
         self._seconds += len(samples) / sample_rate
         if self._seconds > self.max_seconds:
             raise InputError(f"the recording lasts longer than {self.max_seconds:.0f} s; end it earlier")
-        if len(samples):
-            self._blocks.append(resample(samples, sample_rate, self.engine.sample_rate))
+        await asyncio.wrap_future(self.engine.step(lambda: self._record(samples, sample_rate)))
         return Update(Partial("", ""))
+
+    def _record(self, samples: np.ndarray, sample_rate: int) -> None:
+        if sample_rate != self._rate:
+            self._blocks.append(self._resample(samples[:0], last=True))
+            same = sample_rate == self.engine.sample_rate
+            self._resampler = None if same else soxr.ResampleStream(sample_rate, self.engine.sample_rate, 1)
+            self._rate = sample_rate
+        self._blocks.append(self._resample(samples))
+
+    def _resample(self, samples: np.ndarray, last: bool = False) -> np.ndarray:
+        """Block by block as the whole would be."""
+        return self._resampler.resample_chunk(samples, last) if self._resampler else samples
 
     async def finish(self) -> Utterance:
         """Transcribe what was recorded, and forget it."""
-        blocks, self._blocks, self._seconds = self._blocks, [], 0.0
-        if not blocks:
+        if not self._seconds:
             return NOTHING
+        blocks = [*self._blocks, self._resample(np.zeros(0, np.float32), last=True)]
+        self._forget()
         return await asyncio.to_thread(self._transcribe, blocks)
 
     def _transcribe(self, blocks: list[np.ndarray]) -> Utterance:

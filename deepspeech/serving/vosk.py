@@ -76,7 +76,7 @@ async def serve(service: Service, socket: WebSocket) -> None:
             settings.update(config)
             phrases = config.get("phrase_list")
             if isinstance(phrases, list) and all(isinstance(each, str) for each in phrases[:MOST_PHRASES]):
-                session.favour(phrases[:MOST_PHRASES])
+                await session.favour(phrases[:MOST_PHRASES])
         if command.get("eof"):
             await service.send(socket, settings.render(await session.finish()))
             return

@@ -9,6 +9,7 @@ import json
 import numpy as np
 import openai
 import pytest
+import soxr
 import websockets
 from websockets.sync.client import connect
 
@@ -17,7 +18,7 @@ from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.inference.recognizer import Recognizer
 from deepspeech.serving.engine import Engine
-from deepspeech.serving.sessions import LiveSession
+from deepspeech.serving.sessions import LiveSession, RecordedSession
 from tests.serving.servers import LABELS, make_service, running, talkative
 
 pytestmark = pytest.mark.xdist_group("server")
@@ -93,6 +94,28 @@ def test_messages_may_end_within_a_sample(server, recordings):
     assert texts[0]
 
 
+def test_a_recorded_stream_at_another_rate_is_resampled_as_a_whole(monkeypatch):
+    engine, heard = Engine(Recognizer(talkative(streaming=False))), []
+    transcripts_of = engine.transcripts_of
+    monkeypatch.setattr(
+        engine, "transcripts_of", lambda waves, client: heard.extend(waves) or transcripts_of(waves, client)
+    )
+    samples = (0.1 * np.random.default_rng(0).standard_normal(24000)).astype(np.float32)
+
+    async def record():
+        session = RecordedSession(engine, max_seconds=10)
+        for start in range(0, len(samples), 1000):
+            await session.feed(samples[start : start + 1000], 24000)
+        first = await session.finish()
+        await session.feed(samples, 24000)
+        return first, await session.finish()
+
+    in_chunks, at_once = asyncio.run(record())
+    engine.close()
+    np.testing.assert_allclose(heard[0], soxr.resample(samples, 24000, 16000), atol=1e-6)
+    assert in_chunks == at_once
+
+
 def test_phrases_are_favoured_by_a_beam():
     recognizer = Recognizer(talkative(streaming=True), BeamCTCDecoder(LABELS, DecoderConfig(decoder="beam")))
     engine, random = Engine(recognizer), np.random.default_rng(0)
@@ -100,7 +123,7 @@ def test_phrases_are_favoured_by_a_beam():
 
     async def heard(phrases):
         session = LiveSession(engine, end_silence=1.0)
-        session.favour(phrases)
+        await session.favour(phrases)
         await session.feed(samples, 16000)
         return (await session.finish()).text
 

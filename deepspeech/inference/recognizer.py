@@ -123,11 +123,18 @@ class Recognizer:
         if not words:
             return [[Transcript(each, []) for each in hypotheses] for hypotheses in decoded]
         rows = zip(waveforms, as_numpy(log_probs), lengths.tolist(), decoded, strict=True)
-        return [self._with_words(waveform, row[:length], found) for waveform, row, length, found in rows]
+        return [self.with_words(waveform, row[:length], found) for waveform, row, length, found in rows]
 
-    def _with_words(
+    def with_words(
         self, waveform: np.ndarray, log_probs: np.ndarray, hypotheses: Sequence[Hypothesis]
     ) -> list[Transcript]:
+        """Add the times and confidences of words to the hypotheses for an utterance.
+
+        Args:
+            waveform: (samples,), at the model's sample rate.
+            log_probs: (frames, labels), without padding.
+            hypotheses: What the decoder made of them.
+        """
         labels, frame = self.model.labels, self.model.frame_seconds
         pauses = find_pauses(waveform, self.model.config.features.sample_rate)
         return [Transcript(each, find_words(each, log_probs, pauses, labels, frame)) for each in hypotheses]

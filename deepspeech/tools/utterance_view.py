@@ -68,9 +68,9 @@ def views(
 def _view(result: Result, waveform: np.ndarray, sound: str, recognizer: Recognizer) -> UtteranceView:
     features, frames = recognizer.features([waveform])
     log_probs, lengths = recognizer.log_probs([waveform])
-    transcript = recognizer.transcripts(waveform)[0]
-    probabilities = np.exp(as_numpy(log_probs[0, : int(lengths)]))  # (frames, labels)
-    labels, hypothesis = recognizer.model.labels, transcript.hypothesis
+    own = as_numpy(log_probs[0, : int(lengths)])  # (frames, labels)
+    (hypothesis, *_), probabilities = recognizer.decoder.decode(log_probs, lengths)[0], np.exp(own)
+    labels, (transcript,) = recognizer.model.labels, recognizer.with_words(waveform, own, [hypothesis])
     visible = [
         index for index in np.flatnonzero(probabilities.max(axis=0) > VISIBLE) if index != labels.blank
     ]

@@ -99,9 +99,9 @@ class Server:
 
 
 @contextlib.contextmanager
-def running(models: dict[str, Path], *flags: object) -> Iterator[Server]:
+def running(models: dict[str, Path], *flags: object, vosk_port: int = 0) -> Iterator[Server]:
     """A server until SIGTERM, after which it must end with status 0."""
-    port, vosk_port = free_port(), free_port()
+    port, vosk_port = free_port(), vosk_port or free_port()
     named = [f"{name}={path}" for name, path in models.items()]
     command = [sys.executable, "-m", "deepspeech", "serve", "--model", *named, "--port", port]
     command += ["--vosk-port", vosk_port, *flags]

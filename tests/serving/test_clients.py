@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import configparser
+import json
 import os
 import shutil
 import subprocess
+import sys
+import venv
 from pathlib import Path
 
 import pytest
 
 from deepspeech.inference.recognizer import Recognizer
 from tests.conftest import ROOT, run_script
+from tests.serving.servers import running
+from tests.serving.vosk_model import write_vosk_model
 
 pytestmark = pytest.mark.xdist_group("server")
 
@@ -33,6 +38,26 @@ def test_vosk_in_python(server, recordings, text):
     done = run_script("examples/serve_vosk.py", recordings[3], f"ws://127.0.0.1:{server.vosk_port}/")
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == text.split()
+
+
+@pytest.mark.exhaustive
+@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("ffmpeg"), reason="needs Linux and ffmpeg")
+def test_vosk_transcriber(models, recordings, tmp_path):
+    """The program as it comes: it always connects to port 2700, and loads a model that it does not use."""
+    venv.create(tmp_path / "venv", with_pip=True)
+    programs, subtitles = tmp_path / "venv" / "bin", tmp_path / "subtitles.srt"
+    installed = subprocess.run([programs / "pip", "install", "vosk"], capture_output=True, timeout=240)
+    if installed.returncode:
+        pytest.skip("pip cannot fetch packages here")
+    model = write_vosk_model(tmp_path / "model")
+    command = [programs / "vosk-transcriber", "--server", "--model", model, "--input", recordings[3]]
+    command += ["--output-type", "srt", "--output", subtitles]
+    with running({"live": models["live"]}, vosk_port=2700):
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    *_, text = subtitles.read_text().strip().split("\n")
+    shown = run_script("transcribe.py", "--stream", "--model-path", models["live"], recordings[3])
+    assert text.split() == json.loads(shown.stdout.splitlines()[-1])["committed"].split()
 
 
 def test_curl(server, recordings, models):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from deepspeech.audio.loudness import rms_levels
+from deepspeech.inference.samples import checked
 
 FRAME = 0.04  # seconds over which the level is measured
 MARGIN = 8.0  # decibels above the noise floor at which speech starts
@@ -71,8 +72,12 @@ class Segmenter:
         self._last_stop = 0  # of the last segment
 
     def feed(self, samples: np.ndarray) -> list[Segment]:
-        """Take more audio (samples,), of any length; returns the utterances that end in it."""
-        self._samples = np.concatenate([self._samples, samples])
+        """Take more audio (samples,), of any length; returns the utterances that end in it.
+
+        Raises:
+            InputError: The samples are invalid.
+        """
+        self._samples = np.concatenate([self._samples, checked(samples, "audio")])
         known = len(self._quiet)
         count = len(self._samples) // self.frame
         if count > known:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from deepspeech.decoding.greedy import GreedyDecoder
 from deepspeech.decoding.word_times import Transcript, find_words
 from deepspeech.errors import InputError
 from deepspeech.inference.onnx_network import OnnxNetwork, is_onnx
+from deepspeech.inference.samples import checked
 from deepspeech.inference.stream import Stream
 
 if TYPE_CHECKING:  # torch is imported only for networks that it runs
@@ -91,10 +93,10 @@ class Recognizer:
         """The best hypothesis for a recording.
 
         Args:
-            audio: A file, or a waveform (samples,) float32 at the model's sample rate.
+            audio: A file, or a waveform (samples,), float32 or int16, at the model's sample rate.
 
         Raises:
-            InputError: The file cannot be read.
+            InputError: The file cannot be read, or the waveform is invalid or empty.
         """
         return self.decoder.decode(*self.log_probs([self._waveform(audio)]))[0][0]
 
@@ -102,10 +104,10 @@ class Recognizer:
         """All hypotheses for a recording, best first, with times and confidences of their words.
 
         Args:
-            audio: A file, or a waveform (samples,) float32 at the model's sample rate.
+            audio: A file, or a waveform (samples,), float32 or int16, at the model's sample rate.
 
         Raises:
-            InputError: The file cannot be read.
+            InputError: The file cannot be read, or the waveform is invalid or empty.
         """
         return self.batch_transcripts([self._waveform(audio)])[0]
 
@@ -115,8 +117,11 @@ class Recognizer:
         """`transcripts` of several waveforms, which run as one batch.
 
         Args:
-            waveforms: (samples,) each, at the model's sample rate.
+            waveforms: (samples,) each, float32 or int16, at the model's sample rate.
             words: Whether to find the times and confidences of the words.
+
+        Raises:
+            InputError: A waveform is invalid or empty.
         """
         log_probs, lengths = self.log_probs(waveforms)
         decoded = self.decoder.decode(log_probs, lengths)
@@ -131,24 +136,34 @@ class Recognizer:
         """Add the times and confidences of words to the hypotheses for an utterance.
 
         Args:
-            waveform: (samples,), at the model's sample rate.
+            waveform: (samples,), float32 or int16, at the model's sample rate.
             log_probs: (frames, labels), without padding.
             hypotheses: What the decoder made of them.
+
+        Raises:
+            InputError: The waveform is invalid.
         """
         labels, frame = self.model.labels, self.model.frame_seconds
-        pauses = find_pauses(waveform, self.model.config.features.sample_rate)
+        pauses = find_pauses(checked(waveform, "waveform"), self.model.config.features.sample_rate)
         return [Transcript(each, find_words(each, log_probs, pauses, labels, frame)) for each in hypotheses]
 
     def log_probs(self, waveforms: Sequence[np.ndarray]) -> tuple[Array, Array]:
         """Run the network on waveforms (samples,): (batch, frames, labels), and (batch,) frame counts.
 
         Tensors of torch, or numpy arrays of an ONNX file.
+
+        Raises:
+            InputError: A waveform is invalid or empty.
         """
-        return self.network.log_probs(waveforms)
+        return self.network.log_probs(_checked(waveforms))
 
     def features(self, waveforms: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-        """The network's input for waveforms (samples,): (batch, bins, frames), and (batch,) frame counts."""
-        return self._torch().features(waveforms)
+        """The network's input for waveforms (samples,): (batch, bins, frames), and (batch,) frame counts.
+
+        Raises:
+            InputError: A waveform is invalid or empty.
+        """
+        return self._torch().features(_checked(waveforms))
 
     def stream(self) -> Stream:
         """Start to transcribe audio as it comes.
@@ -161,6 +176,15 @@ class Recognizer:
         return Stream(self.network, self.model, self.decoder)
 
     def _waveform(self, audio: str | Path | np.ndarray) -> np.ndarray:
-        if isinstance(audio, np.ndarray):
-            return audio
-        return load_audio(audio, self.model.config.features.sample_rate)
+        if isinstance(audio, str | os.PathLike):
+            return load_audio(audio, self.model.config.features.sample_rate)
+        return audio
+
+
+def _checked(waveforms: Sequence[np.ndarray]) -> list[np.ndarray]:
+    if not len(waveforms):
+        raise InputError("no waveform; give at least one")
+    found = [checked(waveform, f"waveform {number}") for number, waveform in enumerate(waveforms, 1)]
+    if empty := [number for number, waveform in enumerate(found, 1) if not len(waveform)]:
+        raise InputError(f"waveform {empty[0]}: no samples; give audio that has some")
+    return found

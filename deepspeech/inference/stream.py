@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import soxr
 
 from deepspeech.decoding.decoder import Hypothesis, Partial, StreamingDecoder
 from deepspeech.decoding.word_times import Word, find_words
-from deepspeech.errors import InputError
+from deepspeech.inference.samples import Resampler
 
-RATES = 1000, 768_000  # Hz of audio that can be resampled
 PIECE = 10.0  # longest audio that the network processes at a time, seconds: bounds memory
 
 
@@ -39,11 +37,15 @@ class Stream:
 
     def reset(self) -> None:
         """Forget everything and start an utterance."""
-        self.seconds = 0.0  # of audio since then
-        self.start = 0.0  # where in it the utterance starts
-        self._resampler: soxr.ResampleStream | None = None
-        self._rate = self.sample_rate
+        self.start = 0.0  # where in the audio since then the utterance starts, seconds
+        self._resampler = Resampler(self.sample_rate)
+        self._samples = 0  # that the network has taken
         self._start_utterance()
+
+    @property
+    def seconds(self) -> float:
+        """Of audio since `reset`."""
+        return self._resampler.seconds
 
     def _start_utterance(self) -> None:
         self.silence = 0.0  # seconds since the last recognised character
@@ -74,24 +76,16 @@ class Stream:
         Raises:
             InputError: As in `feed`.
         """
-        samples, rate = checked(samples), sample_rate or self.sample_rate
-        if not RATES[0] <= rate <= RATES[1]:
-            raise InputError(f"stream: audio of {rate} Hz; give {RATES[0]} to {RATES[1]} Hz")
-        self.seconds += len(samples) / rate
-        if rate != self._rate:
-            self.advance(self._resample(samples[:0], last=True))
-            same = rate == self.sample_rate
-            self._resampler = None if same else soxr.ResampleStream(rate, self.sample_rate, 1)
-            self._rate = rate
-        return self._resample(samples)
+        return self._resampler.feed(samples, sample_rate)
 
     def finish(self) -> Hypothesis:
         """The final text of the utterance; the next one may start.
 
         Without any samples it is empty.
         """
-        if self.seconds:
-            self.advance(self._resample(np.zeros(0, np.float32), last=True), final=True)
+        rest = self._resampler.finish()
+        if self._samples or len(rest):
+            self.advance(rest, final=True)
         hypothesis = self._decoder_stream.finish()[0]
         self.reset()
         return hypothesis
@@ -102,7 +96,8 @@ class Stream:
         So nothing has to be waited for, and nothing is lost or transcribed twice.
         """
         hypothesis, recent = self._decoder_stream.finish()[0], self._recent
-        self.start = self.seconds - len(recent) / self.sample_rate
+        self._samples -= len(recent)  # taken a second time
+        self.start = self._samples / self.sample_rate
         self._start_utterance()
         self.advance(recent)
         return hypothesis
@@ -116,9 +111,6 @@ class Stream:
             return []
         log_probs = np.concatenate(self._ended)
         return find_words(hypothesis, log_probs, [], self.model.labels, self.model.frame_seconds)
-
-    def _resample(self, samples: np.ndarray, last: bool = False) -> np.ndarray:
-        return self._resampler.resample_chunk(samples, last) if self._resampler else samples
 
     def advance(self, samples: np.ndarray, final: bool = False) -> Partial:
         """The second half of `feed`: run the network on samples of `prepare`."""
@@ -137,6 +129,7 @@ class Stream:
             if self.keeps_log_probs:
                 self._log_probs.append(log_probs)
             self._partial = self._decoder_stream.feed(log_probs)
+        self._samples += len(samples)
         recent = np.concatenate([self._recent, samples])
         self._recent = recent[max(len(recent) - round(self.model.latency * self.sample_rate), 0) :]
         return self._partial
@@ -150,20 +143,3 @@ class Stream:
             self.silence = (len(log_probs) - 1 - int(spoken[-1])) * frame
         else:
             self.silence += len(log_probs) * frame
-
-
-def checked(samples: np.ndarray) -> np.ndarray:
-    """Samples as finite float32 (samples,).
-
-    Raises:
-        InputError: They are not mono, not numbers, or not finite.
-    """
-    if samples.ndim != 1:
-        raise InputError(f"stream: samples of shape {samples.shape}; give one channel, (samples,)")
-    if samples.dtype == np.int16:
-        return samples * np.float32(2**-15)
-    if not np.issubdtype(samples.dtype, np.floating):
-        raise InputError(f"stream: samples of type {samples.dtype}; give float32 or int16")
-    if not np.isfinite(samples).all():
-        raise InputError("stream: audio has NaN or infinite samples; repair its source")
-    return samples.astype(np.float32, copy=False)

@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import soxr
 
 from deepspeech.beam_search.beam_decoder import BeamCTCDecoder
 from deepspeech.decoding.decoder import Hypothesis, Partial, StreamingDecoder
 from deepspeech.decoding.word_times import Word
 from deepspeech.errors import InputError
 from deepspeech.inference.long_form import concatenate
-from deepspeech.inference.stream import checked
+from deepspeech.inference.samples import Resampler
 from deepspeech.serving.engine import Chunk, Engine
 from deepspeech.serving.recordings import transcribe_audio
 
@@ -112,9 +111,7 @@ class RecordedSession:
 
     def _forget(self) -> None:
         self._blocks: list[np.ndarray] = []  # at the model's rate
-        self._seconds = 0.0
-        self._resampler: soxr.ResampleStream | None = None
-        self._rate = self.engine.sample_rate
+        self._resampler = Resampler(self.engine.sample_rate)
 
     async def favour(self, phrases: Sequence[str]) -> None:
         """No effect: recordings of all clients are decoded together."""
@@ -125,31 +122,21 @@ class RecordedSession:
         Raises:
             InputError: They are invalid, or too many.
         """
-        samples = checked(samples)
-        self._seconds += len(samples) / sample_rate
-        if self._seconds > self.max_seconds:
-            raise InputError(f"the recording lasts longer than {self.max_seconds:.0f} s; end it earlier")
         await asyncio.wrap_future(self.engine.step(lambda: self._record(samples, sample_rate)))
         return Update(Partial("", ""))
 
     def _record(self, samples: np.ndarray, sample_rate: int) -> None:
-        if sample_rate != self._rate:
-            self._blocks.append(self._resample(samples[:0], last=True))
-            same = sample_rate == self.engine.sample_rate
-            self._resampler = None if same else soxr.ResampleStream(sample_rate, self.engine.sample_rate, 1)
-            self._rate = sample_rate
-        self._blocks.append(self._resample(samples))
-
-    def _resample(self, samples: np.ndarray, last: bool = False) -> np.ndarray:
-        """Block by block as the whole would be."""
-        return self._resampler.resample_chunk(samples, last) if self._resampler else samples
+        block = self._resampler.feed(samples, sample_rate)
+        if self._resampler.seconds > self.max_seconds:
+            raise InputError(f"the recording lasts longer than {self.max_seconds:.0f} s; end it earlier")
+        self._blocks.append(block)
 
     async def finish(self) -> Utterance:
         """Transcribe what was recorded, and forget it."""
-        if not self._seconds:
-            return NOTHING
-        blocks = [*self._blocks, self._resample(np.zeros(0, np.float32), last=True)]
+        blocks = [*self._blocks, self._resampler.finish()]
         self._forget()
+        if not any(map(len, blocks)):
+            return NOTHING
         return await asyncio.to_thread(self._transcribe, blocks)
 
     def _transcribe(self, blocks: list[np.ndarray]) -> Utterance:

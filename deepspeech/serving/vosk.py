@@ -10,7 +10,7 @@ import numpy as np
 from starlette.websockets import WebSocket
 
 from deepspeech.errors import InputError
-from deepspeech.inference.stream import RATES
+from deepspeech.inference.samples import RATES
 from deepspeech.serving.service import Service
 from deepspeech.serving.sessions import Session, Utterance, start_session
 

@@ -235,6 +235,38 @@ def test_other_sample_rates_are_resampled(labels):
     assert stream.seconds == 0
 
 
+def test_samples_that_vanish_on_resampling_have_no_text(labels):
+    """One sample at 48 kHz is less than one at 16 kHz."""
+    stream = streaming_recognizer(labels).stream()
+    stream.feed(audio(1), 48000)
+    assert stream.finish().text == ""
+
+
+@pytest.mark.parametrize("rate", [8000, 44100, 1000])
+def test_utterances_start_where_the_network_is_not_where_the_resampler_is(labels, rate):
+    """The resampler holds back up to a second of audio."""
+    recognizer, stream = streaming_recognizer(labels), streaming_recognizer(labels).stream()
+    waveform = audio(4 * rate)
+    resampled = soxr.resample(waveform, rate, 16000)
+    for chunk in chunks_of(waveform, [rate // 10]):
+        stream.feed(chunk, rate)
+    recent = stream._recent
+    stream.end_utterance()
+    start = round(stream.start * 16000)
+    assert np.allclose(resampled[start : start + len(recent)], recent, atol=1e-3)
+    assert stream.seconds == pytest.approx(4)
+    assert recognizer.model.latency < 4 - stream.start < recognizer.model.latency + 1.5
+
+
+def test_a_chunk_that_fails_does_not_count(labels):
+    stream = streaming_recognizer(labels).stream()
+    with pytest.raises(InputError, match="NaN"):
+        stream.feed(np.full(800, np.nan, np.float32), 8000)
+    assert stream.seconds == 0
+    stream.feed(audio(800)[::-1], 8000)
+    assert stream.seconds == 0.1
+
+
 def test_the_sample_rate_may_change(labels):
     """Nothing is lost where it does: as many frames as the seconds of both parts have."""
     recognizer = streaming_recognizer(labels, lookahead_context=1)

@@ -35,9 +35,9 @@ from torch import Tensor, nn
 from deepspeech.audio.features import Spectrogram
 from deepspeech.data.batch import Batch, WaveformBatch, padded_length
 from deepspeech.data.loader import DeviceFeatures, ahead
-from deepspeech.model import kernels
 from deepspeech.model.config import ModelConfig
 from deepspeech.model.deepspeech2 import DeepSpeech
+from deepspeech.model.kernels import recurrent
 from deepspeech.model.padding import Frames, State
 from deepspeech.model.rnn import RecurrentLayer
 from deepspeech.training.config import TrainingConfig
@@ -95,7 +95,7 @@ TINY = [
     for rnn_type, precision in itertools.product(("lstm", "gru"), ("fp32", "bf16"))
 ]
 VARIANTS = [
-    *(replace(BAR, recurrent=name) for name in kernels.VARIANTS),
+    *(replace(BAR, recurrent=name) for name in recurrent.VARIANTS),
     replace(BAR, channels_last=True),
     replace(BAR, compiled=True),
     replace(BAR, channels_last=True, compiled=True),
@@ -109,7 +109,7 @@ class PackedLayer(RecurrentLayer):
         if self.batch_norm is not None:
             inputs = self.batch_norm(inputs, frames)
         state = state or self.start(len(frames.lengths))
-        return kernels.packed(self.rnn, inputs, frames, self.weights(), state)
+        return recurrent.packed(self.rnn, inputs, frames, self.weights(), state)
 
 
 class Stopwatch:

@@ -14,6 +14,7 @@ from deepspeech.labels import Labels
 from deepspeech.model.batch_norm import MaskedBatchNorm
 from deepspeech.model.config import CONV_TIME, Configured, ModelConfig
 from deepspeech.model.hub import HubModel
+from deepspeech.model.kernels.convolution import Conv2d
 from deepspeech.model.padding import Frames
 from deepspeech.model.padding import State as RecurrentState
 from deepspeech.model.rnn import RecurrentLayer
@@ -128,10 +129,10 @@ class ConvStack(nn.Module):
     def __init__(self, bins: int) -> None:
         super().__init__()
         self.seq_module = nn.Sequential(
-            nn.Conv2d(1, CHANNELS, kernel_size=(41, 11), stride=(2, 2), padding=(20, 0)),
+            Conv2d(1, CHANNELS, kernel_size=(41, 11), stride=(2, 2), padding=(20, 0)),
             MaskedBatchNorm(CHANNELS),
             nn.Hardtanh(0, 20, inplace=True),
-            nn.Conv2d(CHANNELS, CHANNELS, kernel_size=(21, 11), stride=(2, 1), padding=(10, 0)),
+            Conv2d(CHANNELS, CHANNELS, kernel_size=(21, 11), stride=(2, 1), padding=(10, 0)),
             MaskedBatchNorm(CHANNELS),
             nn.Hardtanh(0, 20, inplace=True),
         )

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from deepspeech.device import autocast_format
-from deepspeech.model import kernels
 from deepspeech.model.batch_norm import SequenceNorm
-from deepspeech.model.gru import DenseGRU
+from deepspeech.model.kernels import recurrent
+from deepspeech.model.kernels.gru import DenseGRU
 from deepspeech.model.padding import Frames, State
 
 LAYERS: dict[str, Callable[..., nn.RNNBase]] = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
@@ -23,7 +23,7 @@ class RecurrentLayer(nn.Module):
     The outputs of both directions are summed (Amodei et al., 2016, section 3.1). On a CPU each
     direction is one dense pass over the padded batch; the backward one sees time-reversed valid
     frames, so that padding always comes last and cannot reach them. That is several times faster
-    than packed sequences, with the same result. On a GPU cuDNN runs the layer (see `kernels`).
+    than packed sequences, with the same result. On a GPU cuDNN runs the layer (see `kernels.recurrent`).
 
     Args:
         rnn_type: "lstm", "gru" or "rnn" (tanh).
@@ -33,7 +33,7 @@ class RecurrentLayer(nn.Module):
         batch_norm: Whether to normalise the input.
     """
 
-    on_gpu = "joint"  # one of kernels.VARIANTS, unmeasured: benchmarks/train_step.py --device cuda --variants
+    on_gpu = "joint"  # of recurrent.VARIANTS; unmeasured: benchmarks/train_step.py --device cuda --variants
 
     def __init__(
         self, rnn_type: str, input_size: int, hidden_size: int, bidirectional: bool, batch_norm: bool
@@ -68,7 +68,7 @@ class RecurrentLayer(nn.Module):
                 outputs, state = self._gru(inputs.to(dtype), frames, weights, state)
             else:
                 weights = [[each.to(dtype) for each in direction] for direction in weights]
-                run = kernels.VARIANTS[self.on_gpu if inputs.is_cuda else "dense"]
+                run = recurrent.VARIANTS[self.on_gpu if inputs.is_cuda else "dense"]
                 outputs, state = run(self.rnn, inputs, frames, weights, state)
         return frames.clear(outputs), state
 

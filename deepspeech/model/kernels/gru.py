@@ -22,7 +22,7 @@ from deepspeech.model.padding import Frames, State
 
 
 class DenseGRU:
-    """Runs a GRU layer over a padded batch; the counterpart of `kernels.dense`.
+    """Runs a GRU layer over a padded batch; the counterpart of `recurrent.dense`.
 
     Without gradients it keeps the recurrent weights transposed in memory and makes them anew only when
     they change: a product with a single row, as in a stream, then takes a quarter of the time that it

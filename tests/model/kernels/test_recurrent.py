@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepspeech.model.kernels import VARIANTS
+from deepspeech.model.kernels.recurrent import VARIANTS
 from deepspeech.model.padding import Frames
 from deepspeech.model.rnn import LAYERS, RecurrentLayer
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import pad
 
-BLOCK = 64  # frames of a transform
+BLOCK = 64  # longest block in frames
 FEWEST_BLOCKS = 8  # below, the spectra of the weights cost more than they save
 
 
@@ -41,7 +41,8 @@ class Conv2d(nn.Conv2d):
         exact = input.is_cpu and input.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
         trains = torch.is_grad_enabled() and self.weight.requires_grad
         blocks = len(input) * (input.shape[3] // (BLOCK * self.stride[1]) + 1)
-        return exact and trains and blocks >= FEWEST_BLOCKS
+        short = 2 * self.kernel_size[1] <= BLOCK
+        return exact and trains and short and blocks >= FEWEST_BLOCKS
 
 
 class Correlation(torch.autograd.Function):
@@ -53,11 +54,14 @@ class Correlation(torch.autograd.Function):
         bins, frames = (
             length - taps + 1 for length, taps in zip(inputs.shape[2:], weight.shape[2:], strict=True)
         )
-        step = BLOCK - weight.shape[3] + 1  # frames that a block yields
-        count = -(-frames // step)
-        size = ctx.size = fast_length(inputs.shape[2]), BLOCK
-        padded = pad(inputs, (0, count * step + weight.shape[3] - 1 - inputs.shape[3]))
-        spectra, table = transform(padded.unfold(3, BLOCK, step), size), weight_table(weight, size)
+        reach = weight.shape[3] - 1
+        fewest = ceil_divide(frames, BLOCK - reach)
+        length = 2 * fast_length(ceil_divide(ceil_divide(frames, fewest) + reach, 2))  # of like blocks
+        step = length - reach  # frames that a block yields
+        count = ceil_divide(frames, step)
+        size = ctx.size = fast_length(inputs.shape[2]), length
+        padded = pad(inputs, (0, count * step + reach - inputs.shape[3]))
+        spectra, table = transform(padded.unfold(3, length, step), size), weight_table(weight, size)
         ctx.save_for_backward(spectra, table)
         ctx.shapes, ctx.blocks = (inputs.shape, weight.shape), (count, step)
         outputs = inverse(torch.bmm(spectra, table), size, count)
@@ -143,6 +147,11 @@ def fourier(size: int, frequencies: int, taps: int) -> Tensor:
     """The first columns of a Fourier matrix (frequencies, taps) complex64."""
     turns = torch.outer(torch.arange(frequencies), torch.arange(taps)) % size
     return torch.polar(torch.ones(()), -2 * math.pi / size * turns)
+
+
+def ceil_divide(number: int, divisor: int) -> int:
+    """The quotient, rounded up."""
+    return -(-number // divisor)
 
 
 def fast_length(size: int) -> int:

@@ -19,7 +19,14 @@ from deepspeech.errors import InputError
 from deepspeech.inference.factory import InferenceConfig, load_recognizer, tuned
 from deepspeech.transcription.live import StreamConfig, transcribe_live
 from deepspeech.transcription.recordings import RecordingsConfig, find_recordings, transcribe_recordings
-from deepspeech.transcription.writers import SUBTITLES, Renderer, ResultFiles, TranscriptConfig, write_pieces
+from deepspeech.transcription.writers import (
+    SUBTITLES,
+    Renderer,
+    ResultFiles,
+    TranscriptConfig,
+    check_names,
+    write_pieces,
+)
 
 EXAMPLES = """
 python transcribe.py recording.wav --words
@@ -45,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         flag = "--align" if output.align else f"--format {output.format}"
         remedy = "" if output.align else ", or name a folder with --output"
         raise InputError(f"{flag}: {len(files)} audio files; give one at a time{remedy}")
+    if output.format == "ctm":
+        check_names(files)
     transcript = None
     if output.align:
         transcript = read_transcript(output.align)

@@ -40,6 +40,7 @@ def find_words(
     pauses: Sequence[tuple[float, float]],
     labels: Labels,
     frame_seconds: float,
+    seconds: float,
 ) -> list[Word]:
     """The words of a hypothesis, of any decoder.
 
@@ -55,6 +56,7 @@ def find_words(
         pauses: Start and end in seconds of each, in order.
         labels: The network's labels.
         frame_seconds: Seconds from one output frame to the next.
+        seconds: Length of the audio, which the last frame may exceed; no word does.
     """
     spans = word_spans(hypothesis.text)
     if not spans:
@@ -66,8 +68,9 @@ def find_words(
     earliest = [0, *(offset + 1 for offset in last)]  # where the pause at each border may start
     latest = [*last, len(log_probs)]  # and end
     misplaced = [0.0, *[MISPLACED] * len(spaces), 0.0]  # the ends of a recording are where they are
+    moments = _moments(len(log_probs), frame_seconds, seconds)
     gaps = [
-        _gap(pauses, border * frame_seconds, start * frame_seconds, end * frame_seconds, reach)
+        _gap(pauses, moments[border], moments[start], moments[end], reach)
         for border, start, end, reach in zip(borders, earliest, latest, misplaced, strict=True)
     ]
     return [
@@ -126,6 +129,15 @@ def _path_probability(characters: np.ndarray, blanks: np.ndarray, target: Sequen
 def word_spans(text: str) -> list[tuple[int, int]]:
     """Where each word of a text starts and stops."""
     return [match.span() for match in re.finditer("[^ ]+", text)]
+
+
+def _moments(frames: int, frame_seconds: float, seconds: float) -> list[float]:
+    """When each output frame starts, and when the last one ends, each later than the one before.
+
+    The last frame may reach beyond the audio, or even start where that ends: there it counts as half.
+    """
+    starts = np.minimum(np.arange(frames) * frame_seconds, max(seconds - frame_seconds / 2, 0))
+    return [*starts.tolist(), min(frames * frame_seconds, seconds)]
 
 
 def _gap(

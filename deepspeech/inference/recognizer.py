@@ -143,9 +143,10 @@ class Recognizer:
         Raises:
             InputError: The waveform is invalid.
         """
-        labels, frame = self.model.labels, self.model.frame_seconds
-        pauses = find_pauses(checked(waveform, "waveform"), self.model.config.features.sample_rate)
-        return [Transcript(each, find_words(each, log_probs, pauses, labels, frame)) for each in hypotheses]
+        rate = self.model.config.features.sample_rate
+        pauses = find_pauses(checked(waveform, "waveform"), rate)
+        facts = pauses, self.model.labels, self.model.frame_seconds, len(waveform) / rate
+        return [Transcript(each, find_words(each, log_probs, *facts)) for each in hypotheses]
 
     def log_probs(self, waveforms: Sequence[np.ndarray]) -> tuple[Array, Array]:
         """Run the network on waveforms (samples,): (batch, frames, labels), and (batch,) frame counts.

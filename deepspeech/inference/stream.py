@@ -31,6 +31,7 @@ class Stream:
         model.config.require_streaming()
         self._log_probs: list[np.ndarray] = []
         self._ended: list[np.ndarray] = []  # the log-probabilities of the utterance that ended last
+        self._ended_seconds = 0.0  # its length
         self.network, self.model, self.decoder = network, model, decoder
         self.sample_rate = model.config.features.sample_rate
         self.reset()
@@ -86,7 +87,7 @@ class Stream:
         rest = self._resampler.finish()
         if self._samples or len(rest):
             self.advance(rest, final=True)
-        hypothesis = self._decoder_stream.finish()[0]
+        hypothesis = self._end()
         self.reset()
         return hypothesis
 
@@ -95,12 +96,16 @@ class Stream:
 
         So nothing has to be waited for, and nothing is lost or transcribed twice.
         """
-        hypothesis, recent = self._decoder_stream.finish()[0], self._recent
+        hypothesis, recent = self._end(), self._recent
         self._samples -= len(recent)  # taken a second time
         self.start = self._samples / self.sample_rate
         self._start_utterance()
         self.advance(recent)
         return hypothesis
+
+    def _end(self) -> Hypothesis:
+        self._ended_seconds = self._samples / self.sample_rate - self.start
+        return self._decoder_stream.finish()[0]
 
     def words(self, hypothesis: Hypothesis) -> list[Word]:
         """The words of the utterance that ended last, with times from its start.
@@ -109,8 +114,8 @@ class Stream:
         """
         if not self._ended:
             return []
-        log_probs = np.concatenate(self._ended)
-        return find_words(hypothesis, log_probs, [], self.model.labels, self.model.frame_seconds)
+        log_probs, frame = np.concatenate(self._ended), self.model.frame_seconds
+        return find_words(hypothesis, log_probs, [], self.model.labels, frame, self._ended_seconds)
 
     def advance(self, samples: np.ndarray, final: bool = False) -> Partial:
         """The second half of `feed`: run the network on samples of `prepare`."""

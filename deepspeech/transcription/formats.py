@@ -7,10 +7,8 @@ import itertools
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from deepspeech.audio.loading import locate
 from deepspeech.decoding.word_times import Transcript, Word
 
 LINE_WIDTH = 42  # characters; this and the next two are common practice for subtitles
@@ -86,10 +84,8 @@ def vtt(words: Iterable[Word]) -> Iterator[str]:
         yield f"\n{_clock(cue.start, '.')} --> {_clock(cue.end, '.')}\n{lines}\n"
 
 
-def ctm(words: Iterable[Word], audio_path: str | Path) -> Iterator[str]:
+def ctm(words: Iterable[Word], recording: str) -> Iterator[str]:
     """Lines of NIST's CTM: recording, channel, start, duration, word, confidence."""
-    file, *_ = locate(audio_path)
-    recording = "_".join((Path(file).stem + str(audio_path).removeprefix(file)).split())
     for word in words:
         times = f"{word.start:.2f} {word.end - word.start:.2f}"
         yield f"{recording} 1 {times} {word.text} {word.confidence:.3f}\n"

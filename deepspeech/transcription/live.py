@@ -153,14 +153,15 @@ class Display:
             self._write_row(seconds, partial, final=False)
 
     def finish(self, hypothesis: Hypothesis, start: float, seconds: float) -> None:
-        """Show the final text of an utterance that started at some second of the audio."""
+        """Show the final text of an utterance that started at some second of the audio so far."""
         self.finished += 1
         if self.terminal:
             self._write(f"\r\x1b[K{hypothesis.text}\n")
             return
         characters = zip(hypothesis.text, hypothesis.offsets, strict=True)
         spoken = [offset for character, offset in characters if character != " "] or [0]
-        first, last = (start + frame * self.frame_seconds for frame in (spoken[0], spoken[-1] + 1))
+        times = (start + frame * self.frame_seconds for frame in (spoken[0], spoken[-1] + 1))
+        first, last = (min(each, seconds) for each in times)
         text = Partial(hypothesis.text, "")
         self._write_row(seconds, text, final=True, start=round(first, 3), end=round(last, 3))
 

@@ -13,6 +13,7 @@ from typing import Any, TextIO
 from tqdm import tqdm
 
 from deepspeech.atomic_file import check_writable, write_atomic
+from deepspeech.audio.loading import locate
 from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.decoding.word_times import Transcript
 from deepspeech.errors import InputError
@@ -70,7 +71,8 @@ class Renderer:
                 yield from formats.text((best for best, *_ in parts), " " in self.recognizer.model.labels)
             case form:
                 words = (word for best, *_ in parts for word in best.words)
-                yield from formats.ctm(words, path) if form == "ctm" else SUBTITLES[form](words)
+                name = recording_name(path)
+                yield from formats.ctm(words, name) if form == "ctm" else SUBTITLES[form](words)
 
     def document(self, path: str, parts: list[list[Transcript]]) -> dict[str, Any]:
         """The output of deepspeech.pytorch's transcribe.py, and more."""
@@ -115,10 +117,7 @@ class ResultFiles:
 
     def path(self, audio_path: str) -> Path:
         """The file with the result of a recording."""
-        name = os.path.relpath(audio_path)
-        if name.startswith(os.pardir):
-            name = os.path.abspath(audio_path).lstrip(os.sep)
-        return Path(self.folder, f"{name}.{self.suffix}")
+        return Path(self.folder, f"{_local_path(audio_path)}.{self.suffix}")
 
     def missing(self, audio_paths: Iterable[str]) -> list[str]:
         """The recordings without a result.
@@ -142,6 +141,29 @@ class ResultFiles:
             InputError: The file cannot be written.
         """
         write_atomic(self.path(audio_path), "".join(pieces).encode())
+
+
+def _local_path(path: str) -> str:
+    name = os.path.relpath(path)
+    return os.path.abspath(path).lstrip(os.sep) if name.startswith(os.pardir) else name
+
+
+def recording_name(audio_path: str) -> str:
+    """The name of a recording in CTM: its path without the suffix, and without white space."""
+    file, *_ = locate(audio_path)
+    return "_".join((os.path.splitext(_local_path(file))[0] + audio_path.removeprefix(file)).split())
+
+
+def check_names(audio_paths: Iterable[str]) -> None:
+    """Check that every recording has a name of its own in CTM.
+
+    Raises:
+        InputError: Two have the same name.
+    """
+    sources: dict[str, str] = {}
+    for path in audio_paths:
+        if (other := sources.setdefault(name := recording_name(path), path)) != path:
+            raise InputError(f"{path}: CTM would name it {name}, as {other}; transcribe one at a time")
 
 
 def write_pieces(pieces: Iterable[str], file: TextIO) -> None:

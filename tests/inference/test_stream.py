@@ -258,6 +258,18 @@ def test_utterances_start_where_the_network_is_not_where_the_resampler_is(labels
     assert recognizer.model.latency < 4 - stream.start < recognizer.model.latency + 1.5
 
 
+@pytest.mark.parametrize("samples", [11920, 16000, 160])
+def test_words_end_with_the_audio(labels, samples):
+    """Its last frame reaches beyond it."""
+    recognizer = streaming_recognizer(labels)
+    stream, waveform = recognizer.stream(), audio(samples)
+    stream.keeps_log_probs = True
+    stream.feed(waveform)
+    found = [stream.words(stream.finish()), recognizer.transcripts(waveform)[0].words]
+    assert [words[-1].end <= samples / 16000 for words in found] == [True, True]
+    assert len(recognizer.log_probs([waveform])[0][0]) * 0.02 > samples / 16000
+
+
 def test_a_chunk_that_fails_does_not_count(labels):
     stream = streaming_recognizer(labels).stream()
     with pytest.raises(InputError, match="NaN"):

@@ -54,8 +54,8 @@ def test_vtt_escapes_text():
 
 
 def test_ctm():
-    lines = list(ctm(HELLO, "calls/my call.v1.wav"))
-    assert lines[0] == "my_call.v1 1 0.50 0.40 HELLO 0.500\n"
+    lines = list(ctm(HELLO, "calls/my_call.v1"))
+    assert lines[0] == "calls/my_call.v1 1 0.50 0.40 HELLO 0.500\n"
     assert len(lines) == 3
 
 
@@ -155,7 +155,7 @@ class TestScript:
         plain, timed = (json.loads(run(*flags))["output"][0] for flags in ([], ["--words"]))
         assert plain == {"transcription": timed["transcription"]}
         assert [word["text"] for word in timed["words"]] == timed["transcription"].split()
-        assert all(0 <= word["start"] < word["end"] <= 1.53 for word in timed["words"])
+        assert all(0 <= word["start"] < word["end"] <= 1.5 for word in timed["words"])
 
     def test_alternatives_have_scores(self, run):
         rows = json.loads(run("--decoder", "beam", "--top-paths", "3"))["output"]
@@ -175,7 +175,7 @@ class TestScript:
         assert [word["text"] for word in row["words"]] == row["transcription"].split()
         times = [time for word in row["words"] for time in (word["start"], word["end"])]
         assert times == sorted(times)
-        assert 4 < times[-1] <= 6.02
+        assert 4 < times[-1] <= 6
         out = run("--format", form, "--words", "--chunk-seconds", "2", files="c")
         if form == "json":
             out = json.loads(out)["output"][0]["transcription"]

@@ -54,7 +54,7 @@ def check_rows(rows, text):
     """Changes only, in the order of time, whose committed part grows into the final text."""
     *partial, final = rows
     assert (final["committed"], final["tentative"], final["final"]) == (text, "", True)
-    assert 0 <= final["start"] < final["end"] <= final["seconds"] + 1
+    assert 0 <= final["start"] < final["end"] <= final["seconds"] + 1e-3
     assert [row["seconds"] for row in rows] == sorted(row["seconds"] for row in rows)
     assert not any(row["final"] for row in partial)
     committed = ""

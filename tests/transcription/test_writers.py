@@ -13,7 +13,14 @@ from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.decoding.decoder import Hypothesis
 from deepspeech.decoding.word_times import Transcript, Word
 from deepspeech.errors import InputError
-from deepspeech.transcription.writers import Renderer, ResultFiles, TranscriptConfig, write_pieces
+from deepspeech.transcription.writers import (
+    Renderer,
+    ResultFiles,
+    TranscriptConfig,
+    check_names,
+    recording_name,
+    write_pieces,
+)
 
 
 @pytest.mark.parametrize("form", ["text", "srt", "vtt", "ctm"])
@@ -69,3 +76,13 @@ def test_where_results_lie(tmp_path, monkeypatch):
     twin = os.path.join("/", "x", "a.wav")
     with pytest.raises(InputError, match="is also that of"):
         files.missing([twin, "x/a.wav"])
+
+
+def test_recordings_in_ctm_have_names_of_their_own():
+    paths = ["mon/1.wav", "tue/1.wav", "calls/my call.v1.wav", "./a.wav#t=1.5,2", "a.wav#t=2"]
+    check_names(paths)
+    assert [*map(recording_name, paths)] == ["mon/1", "tue/1", "calls/my_call.v1", "a#t=1.5,2", "a#t=2"]
+    assert recording_name(os.path.join("/", "x", "a.wav")) == "x/a"
+    for twins in (["a.wav", "a.flac"], ["a b.wav", "a_b.wav"]):
+        with pytest.raises(InputError, match=f"^{twins[1]}: CTM would name it .*, as {twins[0]}; transcribe"):
+            check_names(twins)

@@ -74,7 +74,7 @@ Result: TypeAlias = list[Transcript] | InputError  # hypotheses, best first, or 
 
 
 def find_recordings(config: RecordingsConfig) -> tuple[list[str], list[str]]:
-    """The audio files to transcribe, each once, and messages on the faulty rows of the manifest.
+    """The audio files to transcribe, each once by its first name, and messages on faulty rows.
 
     Raises:
         InputError: No files are given, or the manifest or folder cannot be read.
@@ -88,7 +88,10 @@ def find_recordings(config: RecordingsConfig) -> tuple[list[str], list[str]]:
         paths += find_audio(config.folder)
     if not paths and not faults:
         raise InputError("no audio file; give one or more, or a --manifest or --folder that has some")
-    return list(dict.fromkeys(paths)), faults
+    names: dict[str, str] = {}
+    for path in paths:
+        names.setdefault(os.path.abspath(path), path)
+    return list(names.values()), faults
 
 
 def transcribe_recordings(

@@ -15,7 +15,7 @@ from deepspeech import Recognizer
 from deepspeech.checkpoint.format import save_checkpoint
 from deepspeech.decoding.word_times import Transcript
 from deepspeech.errors import InputError
-from deepspeech.transcription.recordings import RecordingsConfig, transcribe_recordings
+from deepspeech.transcription.recordings import RecordingsConfig, find_recordings, transcribe_recordings
 from tests.conftest import load_script, tiny_model, write_rows
 
 SECONDS = {"b": 3.0, "a": 0.5, "sub/a": 1.0, "other/deep/c": 0.3}
@@ -184,3 +184,11 @@ def test_mistakes(run, folder):
     ):
         with pytest.raises(InputError, match=words):
             run(*arguments)
+
+
+def test_a_recording_with_several_names_is_transcribed_once(folder):
+    names = "calls/a.wav", "./calls/a.wav", "calls/sub/../a.wav", str(folder / "calls/a.wav"), "calls/b.wav"
+    config = RecordingsConfig(files=names, folder="calls")
+    files, faults = find_recordings(config)
+    assert (files[:2], faults) == (["calls/a.wav", "calls/b.wav"], [])
+    assert len(files) == len(SECONDS)

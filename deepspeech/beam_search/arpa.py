@@ -27,7 +27,7 @@ from deepspeech.errors import InputError
 UNKNOWN_HASHES = (np.uint64(0xEA91E7561F5B392B), np.uint64(0x7E163219007D2F54))  # of <unk> and <UNK>
 UNKNOWN_PROBABILITY = -100.0  # if a file has no <unk>, as in KenLM
 MULTIPLIER = 1.5  # of the tables' sizes, KenLM's default
-DATA = re.compile(rb"(\xef\xbb\xbf)?\s*\\data\\\s*")
+DATA = re.compile(rb"(?:[^\\]*\n|\xef\xbb\xbf)?\s*\\data\\\s*")  # text before it is ignored
 COUNT = re.compile(rb"ngram\s+(\d+)\s*=\s*(\d+)\s*")
 BLANK = re.compile(rb"\s*")
 LINE_BREAK, BACKSLASH = 10, 92

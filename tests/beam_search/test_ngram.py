@@ -183,13 +183,14 @@ def test_a_binary_of_kenlm_is_the_same_model(tmp_path):
         ARPA.replace("\t", " \t ").replace("\n", "\t\n").encode(),
         "\ufeff".encode() + ARPA.encode(),
         b"\n\n" + ARPA.encode(),
+        b"made by a toolkit\non some day\n\n" + ARPA.encode(),
         ARPA.replace("1=6", "1 = 6").replace("\n-", "\n\n-").encode(),
         ARPA.removesuffix("\n").encode(),
         ARPA.replace("<unk>", "<UNK>").encode(),
         ARPA.replace("-0.5", "-5e-1").replace("-0.3", "-3.0E-1").replace("-99", "-.99e+2").encode(),
         ARPA.replace("-2.0\t<unk>", "-2.0\t<unk>\t0").replace("AB A\n", "AB A\t0.0\n").encode(),
     ],
-    ids="gzip members crlf spaces mixed bom blank-start blank-lines end UNK exponents zeros".split(),
+    ids="gzip members crlf spaces mixed bom blank-start before blank-lines end UNK exponents zeros".split(),
 )
 def test_oddities_of_arpa_files(tmp_path, content):
     assert NGramModel.open(write(tmp_path, content)).image.tobytes() == BINARY
@@ -206,6 +207,12 @@ def test_numbers_are_read_as_python_reads_them(tmp_path_factory, numbers, form):
     model = NGramModel.open(write(tmp_path_factory.mktemp("lm"), text))
     for index, text in enumerate(texts):
         assert score_sentence(model, [f"w{index}"], False, False) == pytest.approx(float(text), rel=1e-7)
+
+
+def test_a_no_break_space_is_part_of_a_word(tmp_path):
+    model = NGramModel.open(write(tmp_path, ARPA.replace("AB", "A\u00a0B")))
+    assert model.index("A\u00a0B") > 0
+    assert model.index("AB") == 0
 
 
 def test_states_that_make_no_difference_are_equal(tmp_path):

@@ -33,7 +33,7 @@ from deepspeech.data.loader import AudioDataLoader
 from deepspeech.data.manifest import read_manifest
 from deepspeech.data.sampler import BucketingSampler
 from deepspeech.decoding.greedy import GreedyDecoder
-from deepspeech.device import keep_freed_memory
+from deepspeech.device import computes_bf16, keep_freed_memory
 from deepspeech.evaluation.evaluate import evaluate
 from deepspeech.inference.quantization import quantize
 from deepspeech.inference.recognizer import Recognizer
@@ -91,7 +91,8 @@ def time_recordings(paths: Sequence[str]) -> bool:
     print(f"{'':<28} {'seconds':>8} {'times real time':>16} {'times reference':>16}")
     print(f"{'packed fp32, one by one':<28} {reference:8.1f} {seconds / reference:16.1f} {1:16.2f}")
     ratios = {}
-    for name in FORMATS:
+    native = computes_bf16(torch.device("cpu"))
+    for name in (name for name in FORMATS if native or name != "bf16"):
         taken = in_batches(recognizer_in(model, name), paths)
         ratios[name] = reference / taken
         print(f"{'batches, ' + name:<28} {taken:8.1f} {seconds / taken:16.1f} {ratios[name]:16.2f}")

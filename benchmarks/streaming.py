@@ -29,7 +29,8 @@ from deepspeech.model.deepspeech2 import DeepSpeech
 LABELS = ("_", "'", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", " ")
 CHUNK = 0.1  # seconds
 MINUTE = round(60 / CHUNK)  # chunks
-BARS = {"gru": (8.0, 1.1), "lstm": (None, 1.1)}  # at least so many times faster, at most so much slower
+GRU = 8.0 if "512" in torch.backends.cpu.get_cpu_capability() else 7.0
+BARS = {"gru": (GRU, 1.1), "lstm": (None, 1.1)}  # at least so many times faster, at most so much slower
 DECODERS = {"greedy": DecoderConfig(), "beam 10": DecoderConfig(decoder="beam", beam_width=10)}
 
 

@@ -10,7 +10,8 @@ a packed sequence, as deepspeech.pytorch does. Their steps alternate, and the fa
 
 Columns: seconds of a step with packed sequences in float32 and in the precision of the row;
 seconds of ours; the speed-up over each; and the arithmetic rate of our step as a share of the
-fastest product of two 2048 x 2048 matrices in the format of the row (mixed: bf16).
+fastest product of two 2048 x 2048 matrices in the format of the row (mixed: bf16). Convolutions count as
+direct ones; those by the FFT do with less, so the share may exceed 100 %.
 `--check` exits with 1 if a bar is missed.
 """
 
@@ -26,11 +27,13 @@ import device_step
 import torch
 
 from deepspeech.data.batch import Batch
-from deepspeech.device import keep_freed_memory, number_format
+from deepspeech.device import computes_bf16, keep_freed_memory, number_format
 from deepspeech.model.config import ModelConfig
 from deepspeech.model.ctc import ctc_losses
 from deepspeech.model.deepspeech2 import DeepSpeech
 from deepspeech.model.rnn import RecurrentLayer
+
+CAPABILITY = torch.backends.cpu.get_cpu_capability()  # AVX2, AVX512, ...
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,12 @@ class Case:
     precision: str  # "fp32", or "mixed": the default of train.py
     faster: float = 0.0  # at least this many times faster than packed sequences in float32
     peak: float = 0.0  # at least this share of the matrix-product peak
+    peak_avx2: float = 0.0  # without AVX-512
+
+    @property
+    def share(self) -> float:
+        """The bar on the share of the peak on this processor."""
+        return self.peak if "512" in CAPABILITY else self.peak_avx2
 
     def __str__(self) -> str:
         network = f"{self.hidden_layers} x {self.hidden_size} {self.rnn_type.upper()}"
@@ -52,12 +61,13 @@ class Case:
 
 
 CASES = (
-    Case("lstm", 5, 800, 8, 4, "fp32", faster=2.6, peak=0.8),
+    Case("lstm", 5, 800, 8, 4, "fp32", faster=2.6, peak=0.8, peak_avx2=0.85),
     Case("lstm", 5, 800, 8, 4, "mixed"),
-    Case("gru", 5, 800, 8, 4, "fp32"),
+    Case("gru", 5, 800, 8, 4, "fp32", peak_avx2=0.75),
     Case("gru", 5, 800, 8, 4, "mixed", faster=2.8),
-    Case("lstm", 2, 256, 20, 2, "fp32"),
+    Case("lstm", 2, 256, 20, 2, "fp32", peak_avx2=0.75),
     Case("lstm", 2, 256, 20, 2, "mixed", faster=1.6),
+    Case("gru", 2, 256, 20, 2, "fp32", peak_avx2=0.75),
 )
 
 
@@ -148,8 +158,10 @@ def measure(case: Case, repeats: int) -> tuple[str, bool]:
     best.setdefault("packed", best["packed fp32"])
     gain, gain_same = best["packed fp32"] / best["ours"], best["packed"] / best["ours"]
     share = arithmetic(case) / best["ours"] / fastest
-    passes = gain >= case.faster and share >= case.peak
-    bars = [f">= {case.faster} times"] * bool(case.faster) + [f">= {case.peak:.0%} of peak"] * bool(case.peak)
+    passes = gain >= case.faster and share >= case.share
+    bars = [f">= {case.faster} times"] * bool(case.faster) + [f">= {case.share:.0%} of peak"] * bool(
+        case.share
+    )
     verdict = f"{', '.join(bars)}: {'passed' if passes else 'MISSED'}" if bars else ""
     row = (
         f"{case!s:<32} {best['packed fp32']:8.2f} {best['packed']:8.2f} {best['ours']:8.2f} "
@@ -174,11 +186,13 @@ def main() -> int:
     keep_freed_memory()
     if arguments.device:
         return device_step.main(arguments)
-    print(f"torch {torch.__version__}, {arguments.threads} threads, {platform.processor() or 'CPU'}")
+    print(f"torch {torch.__version__}, {arguments.threads} threads, {platform.machine()}, {CAPABILITY}")
     print(f"{'':<32} {'packed':>8} {'packed':>8} {'ours':>8} {'times':>8} {'times':>8} {'share':>6}")
     print(f"{'':<32} {'fp32, s':>8} {'same, s':>8} {'s':>8} {'fp32':>8} {'same':>8} {'peak':>6}")
     passed = True
     for case in CASES:
+        if case.precision == "mixed" and not computes_bf16(torch.device("cpu")):
+            continue  # it would be float32 again
         if arguments.only in str(case):
             row, passes = measure(case, arguments.repeats)
             passed &= passes

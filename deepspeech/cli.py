@@ -8,6 +8,7 @@ import contextlib
 import functools
 import io
 import os
+import re
 import shlex
 import sys
 import textwrap
@@ -82,6 +83,11 @@ def parse(
 
 
 class _Parser(argparse.ArgumentParser):
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        # argparse takes -1e-3 and -inf for flags
+        self._negative_number_matcher = re.compile(r"-(\.?\d.*|inf|nan)$")
+
     def error(self, message: str) -> NoReturn:
         raise InputError(f"{message}; --help lists the flags")  # without argparse's 60 lines of usage
 

@@ -25,6 +25,7 @@ class Check:
 
 POSITIVE = Check(lambda value: 0 < value < float("inf"), "must be positive")
 NOT_NEGATIVE = Check(lambda value: 0 <= value < float("inf"), "must not be negative")
+WEIGHT = Check(lambda value: -1000 <= value <= 1000, "must be from -1000 to 1000")
 SEED = Check(lambda value: 0 <= value < 2**63, "must be from 0 to 2**63 - 1")
 FRACTION = Check(lambda value: 0 <= value < 1, "must be at least 0 and below 1")
 PROBABILITY = Check(lambda value: 0 <= value <= 1, "must be from 0 to 1")

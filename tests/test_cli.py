@@ -1,16 +1,24 @@
 """Option dataclasses as command-line flags."""
 
+import importlib
+import math
+import pkgutil
 import shlex
+import typing
+from dataclasses import fields
 
 import pytest
 
+import deepspeech
 from deepspeech import cli
 from deepspeech.audio.config import FeatureConfig
+from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.commands.verify import VerifyConfig
 from deepspeech.data.loader import DataConfig
 from deepspeech.errors import InputError
 from deepspeech.inference.factory import InferenceConfig
 from deepspeech.model.config import ModelConfig
+from deepspeech.options import Options
 from deepspeech.training.config import TrainingConfig as Training
 from deepspeech.transcription.recordings import RecordingsConfig
 
@@ -127,3 +135,38 @@ def test_help_shows_choices_negations_and_examples(capsys):
     assert "--rnn-type {lstm,gru,rnn}" in shown
     assert "--bidirectional, --no-bidirectional process utterances in both directions" in shown
     assert "examples: train.py --adam @FILE stands" in shown
+
+
+def option_groups(group=Options):
+    for each in group.__subclasses__():
+        yield each
+        yield from option_groups(each)
+
+
+def test_every_number_has_a_range():
+    """Numbers that are not finite are outside of it, with whatever unit the option has."""
+    for module in pkgutil.walk_packages(deepspeech.__path__, "deepspeech."):
+        if not module.name.endswith(("__main__", "deepspeech.tune_lm")):
+            importlib.import_module(module.name)
+    groups = [group for group in option_groups() if group.__module__.startswith("deepspeech.")]
+    assert len(groups) > 15
+    for group in groups:
+        kinds = typing.get_type_hints(group)
+        for entry in fields(group):
+            if {int, float} & {kinds[entry.name], *typing.get_args(kinds[entry.name])}:
+                check = entry.metadata["check"]
+                assert check, f"{group.__name__}.{entry.name}"
+                assert check.choices or not any(map(check.holds, (math.inf, -math.inf, math.nan)))
+
+
+@pytest.mark.parametrize("number", ["-1e-3", "-1E2", "-.5", "-0.5", "-5"])
+def test_negative_numbers_are_no_flags(number):
+    found = cli.parse(["--beta", number], "", DecoderConfig).make(DecoderConfig)
+    assert found.beta == float(number)
+
+
+@pytest.mark.parametrize("flag", ["--alpha", "--beta", "--lm-unknown"])
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "1e308"])
+def test_weights_are_finite(flag, number):
+    with pytest.raises(InputError, match=f"^{flag} .*: must be from -1000 to 1000$"):
+        cli.parse([flag, number], "", DecoderConfig).make(DecoderConfig)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deepspeech.options import POSITIVE, PROBABILITY, Options, one_of, option
+from deepspeech.options import POSITIVE, PROBABILITY, WEIGHT, Options, one_of, option
 
 
 @dataclass(frozen=True)
@@ -22,9 +22,9 @@ class DecoderConfig(Options):
     )
     lm_unit: str = option("word", "its tokens: word or character", one_of("word", "character"))
     lm_open: bool = option(False, "admit words that the language model does not know")
-    lm_unknown: float = option(-10.0, "log-probability of such a word, in place of the model's own")
-    alpha: float = option(0.8, "weight of the language model's log-probability")
-    beta: float = option(1.0, "bonus for every word, with a language model")
+    lm_unknown: float = option(-10.0, "log-probability of such a word, in place of the model's own", WEIGHT)
+    alpha: float = option(0.8, "weight of the language model's log-probability", WEIGHT)
+    beta: float = option(1.0, "bonus for every word, with a language model", WEIGHT)
     hot_words: str | None = option(
         None,
         "words and phrases, each with its boost, a natural logarithm (5 is strong)",

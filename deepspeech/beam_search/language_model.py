@@ -26,6 +26,7 @@ from deepspeech.beam_search.prefix_tree import (
 )
 from deepspeech.errors import InputError
 from deepspeech.labels import Labels, UnknownCharacters
+from deepspeech.options import WEIGHT
 
 SPACE = "|"  # how a character language model writes the space between words
 NOTHING = (np.zeros(1, kind) for kind in (np.uint32, np.float32, np.int64, np.uint64))
@@ -145,8 +146,10 @@ class HotWords:
                 boost = float(number)
             except ValueError:
                 boost = math.nan
-            if not phrase.strip() or not math.isfinite(boost):
-                raise InputError(f"--hot-words {entry.strip()!r}: write WORD:BOOST, as 'LATTE:5'")
+            if not phrase.strip() or not WEIGHT.holds(boost):
+                raise InputError(
+                    f"--hot-words {entry.strip()!r}: write WORD:BOOST, as 'LATTE:5'; a boost {WEIGHT.words}"
+                )
             try:
                 phrase = labels.decode(labels.encode(phrase))
             except UnknownCharacters as error:

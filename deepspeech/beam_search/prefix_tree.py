@@ -223,3 +223,23 @@ def make_root(tree: Tree, index: int) -> None:
         tree.slot[before], tree.free[tree.left[0]] = FREED, before
         tree.left[0] += 1
         before = tree.parent[before]
+
+
+@compiled
+def most_frames(parents: Ints, labels: Ints, nodes: Ints) -> int:
+    """The frames that CTC needs at least for the longest of the paths from the root to nodes.
+
+    Args:
+        parents: Of all nodes of the tree.
+        labels: Of all nodes of the tree.
+        nodes: Where the paths end.
+    """
+    most = 0
+    for node in nodes:
+        count = 0
+        while parents[node] >= 0:
+            above = parents[node]
+            count += 2 if parents[above] >= 0 and labels[above] == labels[node] else 1
+            node = above
+        most = max(most, count)
+    return most

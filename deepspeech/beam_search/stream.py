@@ -27,6 +27,7 @@ from deepspeech.beam_search.prefix_tree import (
     Rules,
     Tree,
     make_root,
+    most_frames,
     new_tree,
     path,
     plant,
@@ -40,6 +41,7 @@ from deepspeech.labels import Labels
 COMMIT = 50  # output frames between two commitments, a second; doubled while nothing can be committed
 HORIZON = 1500  # frames, 30 seconds: if the hypotheses differ for longer, the best one is committed
 HELD_BACK = COMMIT // 2  # frames in which labels may still move
+IMPOSSIBLE = -1e6  # log-probability of a label in a frame that the search left out, for alignment
 BEAMS = 8  # of nodes for which a tree has room at first
 
 
@@ -118,6 +120,7 @@ class BeamStream:
         offsets = self.align(ids)[:count] if count else []
         if not forced:
             count = int(np.searchsorted(offsets, self.frames - HELD_BACK, "right"))
+            count = min(count, self._leaving_room(nodes, ids[:count], offsets[:count]))
             count -= count > 0 and ids[count - 1] == self.space  # the text may end before it
         if count:
             make_root(self.tree, best[count - 1])
@@ -128,6 +131,15 @@ class BeamStream:
             start = self.frames if forced else offsets[count - 1]
             self.recent = self.recent[start - self.start :].copy()
             self.start = start
+
+    def _leaving_room(self, nodes: Ints, ids: Sequence[int], offsets: Sequence[int]) -> int:
+        """How many labels can be committed so that the rest of every hypothesis fits in the frames left.
+
+        The most probable alignment of the best may place them later than an alternative can.
+        """
+        most = most_frames(self.tree.parent, self.tree.label, nodes)
+        spent = np.arange(1, len(ids) + 1) + np.cumsum(np.diff(ids, prepend=-1) == 0)
+        return int(np.sum(np.array(offsets, np.int64) + 1 + most - spent <= self.frames))
 
     def partial(self) -> Partial:
         """The text so far."""
@@ -249,7 +261,7 @@ def align(frames: NDArray[np.float32], ids: Ints, blank: int, space: int) -> Int
             best, step, jump = before[state + 2], before[state + 1], before[state] + skip[state]
             moves[frame, state] = 2 if jump > max(best, step) else step > best
             emission = max(frames[frame, labels[state]], frames[frame, others[state]])
-            scores[state + 2] = max(best, step, jump) + emission
+            scores[state + 2] = max(best, step, jump) + max(emission, IMPOSSIBLE)
         scores[1] = NEVER
     state = size - 1 if scores[size + 1] >= scores[size] else size - 2
     offsets = np.zeros(len(ids), np.int64)

@@ -56,8 +56,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         check_names(files)
     transcript = None
     if output.align:
+        if recordings.chunk_seconds:
+            raise InputError("--align: its transcript is that of the whole file; leave out --chunk-seconds")
         transcript = read_transcript(output.align)
-        recordings = replace(recordings, chunk_seconds=0.0)  # the transcript is that of the whole file
+        recordings = replace(recordings, chunk_seconds=0.0)
         output = replace(output, offsets=True, words=True)
     recognizer = load_recognizer(inference, decoding, transcript)
     if streaming.stream:

@@ -38,7 +38,7 @@ from deepspeech.evaluation.evaluate import evaluate as evaluate_corpus
 from deepspeech.evaluation.log_probs import SavedOutput
 from deepspeech.inference.factory import tuned_path
 from deepspeech.labels import Labels
-from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, option
+from deepspeech.options import NOT_NEGATIVE, POSITIVE, WEIGHT, Options, option
 
 EXAMPLES = """
   deepspeech tune-lm --model-path models/final.pth --train-manifest train.csv --val-manifest dev.csv
@@ -61,8 +61,12 @@ class TuningConfig(Options):
         None, "manifest of the transcripts to build a 3-gram of", needs="model_path", metavar="FILE"
     )
     trials: int = option(60, "pairs of alpha and beta to try", POSITIVE)
-    alpha_range: tuple[float, float] = option((0.0, 3.0), "where to look for alpha", nargs=2, metavar="A")
-    beta_range: tuple[float, float] = option((-2.0, 5.0), "where to look for beta", nargs=2, metavar="B")
+    alpha_range: tuple[float, float] = option(
+        (0.0, 3.0), "where to look for alpha", WEIGHT, nargs=2, metavar="A"
+    )
+    beta_range: tuple[float, float] = option(
+        (-2.0, 5.0), "where to look for beta", WEIGHT, nargs=2, metavar="B"
+    )
     study: str | None = option(
         None, "SQLite file that keeps the trials; an existing study is resumed", metavar="FILE"
     )
@@ -73,7 +77,7 @@ class TuningConfig(Options):
         super().__post_init__()
         for name in ("alpha_range", "beta_range"):
             low, high = getattr(self, name)
-            if not -math.inf < low < high < math.inf:
+            if not low < high:
                 raise InputError(f"--{name.replace('_', '-')} {low} {high}: give a lower and a higher number")
         if bool(self.output) == bool(self.val_manifest):
             raise InputError("give a model with --model-path and --val-manifest, or its saved OUTPUT")

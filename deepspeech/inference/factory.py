@@ -74,8 +74,21 @@ def load_recognizer(
 
 
 def choose_decoder(config: DecoderConfig, labels: Labels, transcript: str | None) -> Decoder:
-    """`make_decoder` or, with a transcript, the one that aligns it."""
-    return make_decoder(config, labels) if transcript is None else ForcedAligner(labels, transcript)
+    """`make_decoder` or, with a transcript, the one that aligns it.
+
+    Raises:
+        InputError: As in `make_decoder`; or there are options for decoding, and a transcript.
+    """
+    if transcript is None:
+        return make_decoder(config, labels)
+    _refuse_options(config, "alignment has no use for it; leave it out")
+    return ForcedAligner(labels, transcript)
+
+
+def _refuse_options(config: DecoderConfig, reason: str) -> None:
+    for entry in fields(config):
+        if (value := getattr(config, entry.name)) != entry.default:
+            raise InputError(f"{shown(entry, value)}: {reason}")
 
 
 def tuned(decoding: DecoderConfig, model_path: str) -> DecoderConfig:
@@ -116,7 +129,5 @@ def make_decoder(config: DecoderConfig, labels: Labels) -> StreamingDecoder:
     """
     if config.decoder == "beam":
         return BeamCTCDecoder(labels, config)
-    for entry in fields(config):
-        if (value := getattr(config, entry.name)) != entry.default:
-            raise InputError(f"{shown(entry, value)}: greedy decoding has no use for it; pass --decoder beam")
+    _refuse_options(config, "greedy decoding has no use for it; pass --decoder beam")
     return GreedyDecoder(labels)

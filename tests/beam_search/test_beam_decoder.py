@@ -311,6 +311,7 @@ def test_a_hot_word_turns_the_result():
         ("A:x", "write WORD:BOOST"),
         (":3", "write WORD:BOOST"),
         ("A:inf", "write WORD:BOOST"),
+        ("A:1e308", "a boost must be from -1000 to 1000"),
         (",", "no word"),
         ("a:3", "not in the labels: 'a'"),
     ],

@@ -91,3 +91,21 @@ def test_memory_does_not_grow_with_the_stream(decoder):
     assert len(stream.tree.free) <= 4096, "4000 frames make 20,000 nodes and more"
     assert len(set(unused)) == len(unused), "no node is freed twice"
     assert not set(unused) & set(stream.beam.node[: stream.beam.size[0]].tolist())
+
+
+@pytest.mark.parametrize("options", [{}, {"cutoff_prob": 0.9}, {"hot_words": "A:9"}, {"cutoff_top_n": 2}])
+def test_every_alternative_has_a_frame_for_every_character(options):
+    """Also of dense texts, whose best alignment leaves few frames, and of frames that rule labels out."""
+    decoder = BeamCTCDecoder(
+        LABELS,
+        DecoderConfig(decoder="beam", beam_width=40, top_paths=40, **({"hot_words": "AB:3"} | options)),
+    )
+    for seed in range(60):
+        random = np.random.default_rng(seed)
+        logits = random.normal(0, [0.3, 1, 3][seed % 3], (random.integers(60, 300), len(LABELS)))
+        logits[:, LABELS.blank] -= 9
+        log_probs = logits - np.logaddexp.reduce(logits, axis=1, keepdims=True)
+        log_probs[log_probs < [-np.inf, -3][seed % 2]] = -np.inf
+        for hypothesis in decoder.decode_one(log_probs):
+            assert len(hypothesis.offsets) == len(hypothesis.text)
+            assert (np.diff(hypothesis.offsets) > 0).all()

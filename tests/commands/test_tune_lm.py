@@ -87,10 +87,18 @@ def test_wrong_input(task):
         tune(task, "--study", task / "none" / "study.db")
 
 
-@pytest.mark.parametrize("values", [("3", "1"), ("1", "1"), ("nan", "1"), ("0", "inf")])
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (("3", "1"), "give a lower and a higher number"),
+        (("1", "1"), "give a lower and a higher number"),
+        (("nan", "1"), "must be from -1000 to 1000"),
+        (("0", "inf"), "must be from -1000 to 1000"),
+    ],
+)
 @pytest.mark.parametrize("flag", ["--alpha-range", "--beta-range"])
-def test_a_range_needs_a_lower_and_a_higher_number(task, flag, values):
-    with pytest.raises(InputError, match=f"{flag} .*: give a lower and a higher number"):
+def test_a_range_needs_a_lower_and_a_higher_number(task, flag, values, words):
+    with pytest.raises(InputError, match=f"{flag} .*: {words}"):
         tune_lm.main(["output.npz", flag, *values])
 
 

@@ -220,6 +220,18 @@ class TestScript:
         with pytest.raises(InputError, match=message):
             run(*arguments, files="ab")
 
+    @pytest.mark.parametrize(
+        ("flags", "message"),
+        [
+            (["--decoder", "beam"], "--decoder beam: alignment has no use for it; leave it out"),
+            (["--top-paths", "3"], "--top-paths 3: alignment has no use for it"),
+            (["--chunk-seconds", "5"], "--align: its transcript is that of the whole file"),
+        ],
+    )
+    def test_alignment_takes_no_flags_of_decoding(self, run, folder, flags, message):
+        with pytest.raises(InputError, match=message):
+            run("--align", str(folder / "text.txt"), *flags)
+
     def test_a_transcript_in_other_letters(self, run, folder):
         (folder / "lower.txt").write_text("ab")
         with pytest.raises(InputError, match="'a', 'b'"):

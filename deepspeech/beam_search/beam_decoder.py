@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -59,7 +60,11 @@ class BeamCTCDecoder:
         self.labels, self.config, self._language_model = labels, config, language_model
         self._model = language_model.model if language_model else None
         self._rules = make_rules(labels, config, language_model, hot_words)
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool: tuple[int, ThreadPoolExecutor] | None = None  # of the process that started it
+
+    def __reduce__(self) -> tuple[type[BeamCTCDecoder], tuple[Labels, DecoderConfig]]:
+        """Pickled as its labels and options: the language model is read again, threads start again."""
+        return BeamCTCDecoder, (self.labels, self.config)
 
     def with_hot_words(self, phrases: Sequence[str], boost: float) -> BeamCTCDecoder:
         """A decoder with the same language model that favours these words and phrases too.
@@ -84,8 +89,9 @@ class BeamCTCDecoder:
         """The best hypotheses of utterances (frames, labels), in `lm_workers` threads."""
         if self.config.lm_workers == 1 or len(utterances) == 1:
             return [self.decode_one(utterance) for utterance in utterances]
-        self._pool = self._pool or ThreadPoolExecutor(self.config.lm_workers)
-        return list(self._pool.map(self.decode_one, utterances))
+        if self._pool is None or self._pool[0] != os.getpid():  # a fork has no threads
+            self._pool = os.getpid(), ThreadPoolExecutor(self.config.lm_workers)
+        return list(self._pool[1].map(self.decode_one, utterances))
 
     def decode_one(self, log_probs: np.ndarray) -> list[Hypothesis]:
         """The best hypotheses of one utterance (frames, labels)."""

@@ -2,7 +2,10 @@
 
 import itertools
 import math
+import pickle
 import re
+import subprocess
+import sys
 from collections import defaultdict
 from dataclasses import replace
 
@@ -349,3 +352,29 @@ def test_a_language_model_is_loaded_once(words_path):
     config = DecoderConfig(decoder="beam", lm_path=words_path)
     shared = BeamCTCDecoder(LABELS, config, model).decode(log_probs, torch.tensor([9]))
     assert shared == BeamCTCDecoder(LABELS, config).decode(log_probs, torch.tensor([9]))
+
+
+def test_a_copy_in_another_process_decodes_alike(words_path):
+    """Pickled, also after its threads have started."""
+    config = DecoderConfig(decoder="beam", lm_path=str(words_path), lm_workers=2)
+    decoder, utterances = BeamCTCDecoder(LABELS, config), [peaky("_A_A_").numpy()] * 4
+    expected = decoder.decode_all(utterances)
+    assert pickle.loads(pickle.dumps(decoder)).decode_all(utterances) == expected
+
+
+FORK = """
+import os, signal, numpy as np
+from deepspeech import BeamCTCDecoder, Labels
+from deepspeech.beam_search.config import DecoderConfig
+decoder = BeamCTCDecoder(Labels(["_", "A"]), DecoderConfig(decoder="beam", lm_workers=2))
+utterances = [np.log(np.full((9, 2), 0.5, np.float32))] * 4
+expected = decoder.decode_all(utterances)
+if child := os.fork():
+    raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+signal.alarm(30)
+raise SystemExit(decoder.decode_all(utterances) != expected)
+"""
+
+
+def test_a_fork_decodes_in_threads_of_its_own():
+    subprocess.run([sys.executable, "-c", FORK], check=True, timeout=60)

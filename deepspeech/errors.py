@@ -11,14 +11,6 @@ class InputError(Exception):
     """
 
 
-class UnreadableError(InputError):
-    """An utterance cannot be read, which only came out when its turn came."""
-
-
-class DivergedError(InputError):
-    """Too many steps in a row had a loss or gradient that is not finite."""
-
-
 @contextmanager
 def at(place: str) -> Iterator[None]:
     """Put the place, if it is known, before the message of an `InputError`.

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -20,7 +22,7 @@ from deepspeech.data.batch import Batch, WaveformBatch, collate, collate_wavefor
 from deepspeech.data.dataset import SpectrogramDataset
 from deepspeech.data.parallel import ValueOrFault, ignore_signals
 from deepspeech.data.sampler import BucketingSampler
-from deepspeech.errors import UnreadableError
+from deepspeech.errors import InputError
 from deepspeech.labels import DEFAULT_PATH, PATH_HELP
 from deepspeech.options import NOT_NEGATIVE, POSITIVE, Options, one_of, option
 
@@ -107,14 +109,30 @@ class AudioDataLoader:
         """Iterate over batches.
 
         Raises:
-            UnreadableError: An utterance cannot be read and `skip_faulty` is off.
+            InputError: An utterance cannot be read and `skip_faulty` is off, or a worker was killed.
         """
         self.dataset.epoch = self.batch_sampler.epoch  # before the worker processes take their copy
-        return ahead(self._loader, self._prepare, self.device)
+        return ahead(self._from_workers(), self._prepare, self.device)
+
+    def _from_workers(self) -> Iterator[Any]:
+        handler = signal.getsignal(signal.SIGCHLD)
+        batches = iter(self._loader)
+        if threading.current_thread() is threading.main_thread():
+            # torch's handler would raise wherever this process is when a worker dies, also within a step
+            signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
+        try:
+            yield from batches
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            raise InputError(
+                f"a process that loads data was killed ({error}), as happens when memory is used up; "
+                "lower --num-workers or the size of batches, or make room in /dev/shm"
+            ) from None
 
     def _prepare(self, batch: Batch | WaveformBatch) -> Batch:
         if batch.faults and not self.skip_faulty:
-            raise UnreadableError(batch.faults[0])
+            raise InputError(batch.faults[0])
         return batch.to(self.device) if isinstance(batch, Batch) else self.features(batch)
 
 

@@ -13,10 +13,13 @@ from torch import Tensor
 from deepspeech import distributed
 from deepspeech.checkpoint.format import Checkpoint
 from deepspeech.data.corpus import Corpus
-from deepspeech.errors import DivergedError, InputError
+from deepspeech.device import set_random_state
+from deepspeech.errors import InputError
 from deepspeech.evaluation.evaluate import Evaluation
 from deepspeech.training.history import EpochRow
+from deepspeech.training.optimizer import load_optimizer_state
 from deepspeech.training.selection import Selection
+from deepspeech.training.train_step import TrainStep
 
 FILES_NAMED = 20  # of the batches that stop training
 
@@ -104,7 +107,7 @@ class PendingLosses:
         """Copy pending losses to the host, merge them across ranks and add them to the progress.
 
         Raises:
-            DivergedError: Too many steps in a row have no finite loss or gradient.
+            InputError: Too many steps in a row have no finite loss or gradient.
         """
         steps, self.steps = self.steps, []
         scalars = [
@@ -127,7 +130,7 @@ class PendingLosses:
                 suspects = suspects or [indices for *_, indices in batches]
                 files = [self.corpus[index].audio_path for index in chain(*suspects)]
                 more = f" and {len(files) - FILES_NAMED} more" if len(files) > FILES_NAMED else ""
-                raise DivergedError(
+                raise InputError(
                     f"no finite loss or gradient in {self.bad_steps} steps in a row, last with "
                     f"{', '.join(files[:FILES_NAMED])}{more}; listen to these files, or lower --learning-rate"
                 )
@@ -148,6 +151,27 @@ class ResumeState:
     run: str = ""  # torchrun's id
     source: str = ""  # the checkpoint, for messages; not stored
     imported: bool = False  # from deepspeech.pytorch; not stored
+
+    def load_into(self, step: TrainStep) -> str:
+        """Load the optimiser's, scaler's and generators' states; returns words on the optimiser.
+
+        Raises:
+            InputError: The state does not fit; one from deepspeech.pytorch leaves the optimiser new instead.
+        """
+        try:
+            load_optimizer_state(step.optimizer, self.optimizer, complete=self.imported)
+            if self.scaler:
+                step.scaler.load_state_dict(self.scaler)
+            set_random_state(self.random, step.device)
+        except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())
+            if not self.imported:
+                raise InputError(
+                    f"{self.source}: its training state does not fit: {reason}; "
+                    "train with its optimiser, or pass --finetune to take only its weights"
+                ) from None
+            return f"with a new optimiser: {reason}"
+        return "with its optimiser state"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data and tensors for a checkpoint."""

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from itertools import compress
 from signal import Signals
 
-import torch
 from tqdm import tqdm
 
 from deepspeech import distributed, log
@@ -16,16 +15,16 @@ from deepspeech.checkpoint.save_folder import SaveFolder
 from deepspeech.data.batch import Batch
 from deepspeech.data.loader import AudioDataLoader
 from deepspeech.decoding.greedy import GreedyDecoder
-from deepspeech.device import random_state, set_random_state
-from deepspeech.errors import DivergedError, InputError, UnreadableError
+from deepspeech.device import random_state
+from deepspeech.errors import InputError
 from deepspeech.evaluation.evaluate import Evaluation, evaluate
 from deepspeech.model.ctc import too_short
 from deepspeech.model.deepspeech2 import DeepSpeech
 from deepspeech.training.config import TrainingConfig
 from deepspeech.training.history import FIGURE, TABLE, EpochRow, TensorBoard, samples, write_history
-from deepspeech.training.optimizer import learning_rate, load_optimizer_state
+from deepspeech.training.optimizer import learning_rate
 from deepspeech.training.selection import Selection, stalled
-from deepspeech.training.signals import Interrupted, StopSignals
+from deepspeech.training.signals import Interrupted, StopSignals, at_errors
 from deepspeech.training.state import PendingLosses, Progress, ResumeState, Share
 from deepspeech.training.train_step import TrainStep
 from deepspeech.training.transfer import check_new_layers, freeze
@@ -68,31 +67,24 @@ class Trainer:
             self.board = TensorBoard(config.log_dir, config.id, config.log_params)
             self.board.add_spectrogram(val_loader.dataset)
         self.signals, self.warned = StopSignals(), set[str]()
+        self.last_step = 0  # finished batches of the epoch when the weights were last updated
 
     def fit(self) -> list[EpochRow]:
         """Train until the last epoch; returns the history, one row per epoch.
 
         Raises:
             Interrupted: SIGTERM or Ctrl-C; a checkpoint is saved.
-            InputError: An utterance cannot be read or the loss diverges (a checkpoint is saved), the GPU is
-                out of memory, or a file cannot be written.
+            InputError: An utterance cannot be read, a process that loads data was killed, the loss diverges,
+                memory is used up, or a file cannot be written; a checkpoint is saved if that is possible.
         """
         check_new_layers(self.config.freeze_epochs, self.new_layers)
-        with self.signals:
+        with self.signals, at_errors(self._save_position, self.step.device):
             while self.progress.epoch < self.config.epochs and not stalled(
                 self.history, self.config.patience
             ):
-                try:
-                    self._train_epoch()
-                    self._finish_epoch(self._validate())
-                except (UnreadableError, DivergedError) as error:
-                    raise InputError(f"{error}; {self._save_position()}") from None
-                except torch.OutOfMemoryError:
-                    raise InputError(
-                        f"{self.step.device}: out of memory; use the --batch-seconds that --find-batch prints"
-                    ) from None
-            distributed.on_rank_zero(lambda: self.save(LAST))
-            distributed.on_rank_zero(self.folder.finish)
+                self._train_epoch()
+                self._finish_epoch(self._validate())
+            distributed.on_rank_zero(lambda: self._save_last(LAST))
         return self.history
 
     def _train_epoch(self) -> None:
@@ -102,6 +94,7 @@ class Trainer:
         if self.new_layers:
             freeze(self.model, self.new_layers, progress.epoch < self.config.freeze_epochs)
         self.step.prepare(progress.epoch)
+        self.last_step = progress.batch
         description = f"Epoch {progress.epoch + 1}/{self.config.epochs}"
         hidden = not distributed.is_rank_zero()
         with tqdm(
@@ -163,6 +156,7 @@ class Trainer:
         progress = self.progress
         rate = learning_rate(self.config, progress.epoch, progress.batch / len(self.sampler))
         self.losses.add_step(self.step.update(rate))
+        self.last_step = progress.batch
         if len(self.losses.steps) == (FLUSH_EVERY if self.step.asynchronous else 1):
             self.losses.flush(self.progress)
 
@@ -239,15 +233,30 @@ class Trainer:
         if number := max(signals):
             raise Interrupted(f"{Signals(number).name}: {self._save_position()}", number)
 
-    def _save_position(self) -> str:
-        """Save a checkpoint of the last step and end the run; returns words for the user."""
-        self.losses.flush(self.progress)
-        if not self._at_step():  # gradients accumulated since the last step are lost
-            self.progress.batch -= self.progress.batch % self.config.grad_accumulation
+    def _save_position(self, together: bool = True) -> str:
+        """Save a checkpoint of the last step and end the run; returns words for the user.
+
+        Args:
+            together: All ranks are here. One alone cannot ask the others for their losses; only rank 0 saves.
+        """
+        self.progress.batch = min(self.progress.batch, self.last_step)  # later gradients are lost
         name = checkpoint_name(self.progress.epoch + 1, self.progress.batch)
-        distributed.on_rank_zero(lambda: self.save(name))
-        distributed.on_rank_zero(self.folder.finish)
-        return f"saved {self.folder.describe(name)}; resume with --continue-from {self.folder.describe(name)}"
+        path = self.folder.describe(name)
+        try:
+            if together:
+                self.losses.flush(self.progress)
+                distributed.on_rank_zero(lambda: self._save_last(name))
+            elif distributed.is_rank_zero():
+                self._save_last(name)
+            else:
+                return "resume with --load-auto-checkpoint"
+        except InputError as error:
+            return f"the position is not saved: {error}"
+        return f"saved {path}; resume with --continue-from {path}"
+
+    def _save_last(self, name: str) -> None:
+        self.save(name)
+        self.folder.finish()
 
     def state(self) -> ResumeState:
         """What `restore` resumes from, beside the weights."""
@@ -269,28 +278,14 @@ class Trainer:
         Raises:
             InputError: The state does not fit the optimiser.
         """
-        note, epoch, same_batches = "with its optimiser state", state.progress.epoch, False
-        try:
-            load_optimizer_state(self.step.optimizer, state.optimizer, complete=state.imported)
-            if state.scaler:
-                self.step.scaler.load_state_dict(state.scaler)
-            set_random_state(state.random, self.step.device)
-            same_batches = bool(state.plan == self.sampler.plan())
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())
-            if not state.imported:
-                raise InputError(
-                    f"{state.source}: its training state does not fit: {reason}; "
-                    "train with its optimiser, or pass --finetune to take only its weights"
-                ) from None
-            note = f"with a new optimiser: {reason}"
+        note, epoch = state.load_into(self.step), state.progress.epoch
         if state.imported:
             log.info(f"{state.source}: resuming after epoch {epoch} of deepspeech.pytorch, {note}")
         self.progress, self.history, self.new_layers = state.progress, state.history, state.new_layers
         self.config, best = self.config.fitted(self.history), self.config.best_val_model_name
         if distributed.on_rank_zero(lambda: best in self.folder.names()):
             self.selection = state.selection  # else any model is better than none
-        if self.progress.batch and not same_batches:
+        if self.progress.batch and list(state.plan) != self.sampler.plan():
             log.info(f"{state.source}: the batches are not those of the checkpoint; repeating its last epoch")
             self.progress = Progress(epoch=epoch, named=self.progress.named)
         if epoch >= self.config.epochs:

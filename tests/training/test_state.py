@@ -9,7 +9,7 @@ import torch
 
 from deepspeech.checkpoint.format import load_checkpoint, save_checkpoint
 from deepspeech.data.corpus import load_corpus
-from deepspeech.errors import DivergedError
+from deepspeech.errors import InputError
 from deepspeech.training.history import EpochRow
 from deepspeech.training.selection import Selection
 from deepspeech.training.state import PendingLosses, Progress, ResumeState
@@ -47,7 +47,7 @@ def test_divergence_names_the_files_whose_loss_is_not_finite(losses):
         add(losses, finite, 1.0)
         losses.flush(progress)
     add(losses, False, 1.0, math.inf)
-    with pytest.raises(DivergedError, match="in 2 steps in a row") as caught:
+    with pytest.raises(InputError, match="in 2 steps in a row") as caught:
         losses.flush(progress)
     message = str(caught.value)
     assert all(losses.corpus[index].audio_path in message for index in (2, 3))

@@ -29,13 +29,16 @@ from tests.conftest import TinyCorpus, checkpoints, tiny_model, write_rows
 BEST = "deepspeech_final.pth"
 
 
-def make_trainer(corpus: TinyCorpus, folder, labels, batch_size=4, model=None, **options) -> Trainer:
+def make_trainer(
+    corpus: TinyCorpus, folder, labels, batch_size=4, model=None, workers=0, **options
+) -> Trainer:
     """A trainer as train.py makes it, of a tiny model."""
     loaders = []
     for manifest, shuffle in ((corpus.train, True), (corpus.val, False)):
         loaded = load_corpus(manifest, labels)
         sampler = BucketingSampler(loaded.durations, batch_size, shuffle, seed=3)
-        loaders.append(AudioDataLoader(SpectrogramDataset(loaded, labels), sampler))
+        data = SpectrogramDataset(loaded, labels)
+        loaders.append(AudioDataLoader(data, sampler, workers if shuffle else 0))
     options = {"epochs": 2, "learning_rate": 1e-3, "precision": "fp32"} | options
     config = TrainingConfig(save_folder=str(folder), **options)
     return Trainer(model or tiny_model(labels), *loaders, config, SaveFolder(config.save_folder))
@@ -191,8 +194,11 @@ def test_out_of_memory_is_one_line_with_the_remedy(corpus, tmp_path, labels, mon
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nGPU 0 has ...")
 
     monkeypatch.setattr(trainer.step, "backward", backward)
-    with pytest.raises(InputError, match=r"^cpu: out of memory; .* --find-batch prints$"):
+    with pytest.raises(
+        InputError, match=r"^cpu: out of memory; .* --find-batch prints; saved .*_iter_0\.pth"
+    ):
         trainer.fit()
+    assert [path.name for path in checkpoints(tmp_path)] == ["deepspeech_checkpoint_epoch_1_iter_0.pth"]
 
 
 @pytest.mark.parametrize(("saved", "resumed_with"), [(False, True), (True, False), (True, True)])

@@ -25,6 +25,11 @@ from deepspeech.options import Options, flag_names
 
 T = TypeVar("T", bound=Options)
 
+# Threads of OpenMP that wait for each other leave the processor; else a busy process beside them takes four
+# fifths of the throughput (benchmarks/contention.py). It must be set before torch is imported.
+if "GOMP_SPINCOUNT" not in os.environ:
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 
 @dataclass(frozen=True)
 class Arguments:

@@ -2,8 +2,11 @@
 
 import importlib
 import math
+import os
 import pkgutil
 import shlex
+import subprocess
+import sys
 import typing
 from dataclasses import fields
 
@@ -170,3 +173,15 @@ def test_negative_numbers_are_no_flags(number):
 def test_weights_are_finite(flag, number):
     with pytest.raises(InputError, match=f"^{flag} .*: must be from -1000 to 1000$"):
         cli.parse([flag, number], "", DecoderConfig).make(DecoderConfig)
+
+
+@pytest.mark.parametrize(
+    ("own", "expected"),
+    [({}, "PASSIVE"), ({"OMP_WAIT_POLICY": "ACTIVE"}, "ACTIVE"), ({"GOMP_SPINCOUNT": "5"}, "None")],
+)
+def test_waiting_threads_leave_the_processor_unless_told_otherwise(own, expected):
+    names = "OMP_WAIT_POLICY", "GOMP_SPINCOUNT"
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    code = "import os, sys, deepspeech.cli; print(os.environ.get('OMP_WAIT_POLICY'), 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], env=environment | own, capture_output=True, text=True)
+    assert done.stdout.split() == [expected, "False"]

@@ -140,7 +140,7 @@ def test_files_and_functions_stay_short(path):
 
 def test_the_package_stays_small():
     toolkit = [path for path in MODULES if not {"serving", "export"} & set(path.parts)]
-    assert sum(len(lines_of(path)) for path in toolkit) <= 15110
+    assert sum(len(lines_of(path)) for path in toolkit) <= 15200
     folders = Counter(path.parent for path in MODULES if path.name != "__init__.py")
     assert max(folders.values()) <= 10, folders
 

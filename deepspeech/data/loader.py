@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import functools
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -20,7 +18,7 @@ from deepspeech.audio.features import Spectrogram
 from deepspeech.audio.spec_augment import Policy, warp_and_mask
 from deepspeech.data.batch import Batch, WaveformBatch, collate, collate_waveforms, padded_length
 from deepspeech.data.dataset import SpectrogramDataset
-from deepspeech.data.parallel import ValueOrFault, ignore_signals
+from deepspeech.data.parallel import ValueOrFault, from_workers, ignore_signals
 from deepspeech.data.sampler import BucketingSampler
 from deepspeech.errors import InputError
 from deepspeech.labels import DEFAULT_PATH, PATH_HELP
@@ -112,23 +110,7 @@ class AudioDataLoader:
             InputError: An utterance cannot be read and `skip_faulty` is off, or a worker was killed.
         """
         self.dataset.epoch = self.batch_sampler.epoch  # before the worker processes take their copy
-        return ahead(self._from_workers(), self._prepare, self.device)
-
-    def _from_workers(self) -> Iterator[Any]:
-        handler = signal.getsignal(signal.SIGCHLD)
-        batches = iter(self._loader)
-        if threading.current_thread() is threading.main_thread():
-            # torch's handler would raise wherever this process is when a worker dies, also within a step
-            signal.signal(signal.SIGCHLD, handler or signal.SIG_DFL)
-        try:
-            yield from batches
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            raise InputError(
-                f"a process that loads data was killed ({error}), as happens when memory is used up; "
-                "lower --num-workers or the size of batches, or make room in /dev/shm"
-            ) from None
+        return ahead(from_workers(self._loader), self._prepare, self.device)
 
     def _prepare(self, batch: Batch | WaveformBatch) -> Batch:
         if batch.faults and not self.skip_faulty:

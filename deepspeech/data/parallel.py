@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Generic, TypeVar
@@ -85,3 +86,27 @@ def report_faults(path: str | Path, faults: Sequence[str], skip: bool = False) -
     if len(faults) > FAULTS_SHOWN:
         shown.append(f"... and {len(faults) - FAULTS_SHOWN} more")
     raise InputError("\n".join(shown))
+
+
+def from_workers(loader: Iterable[Result]) -> Iterator[Result]:
+    """The batches of torch's `DataLoader`; a worker that was killed is noticed where its batch is missing.
+
+    torch's own handler of SIGCHLD raises wherever this process is at that moment, also within a step.
+
+    Raises:
+        InputError: A worker was killed.
+    """
+    number = getattr(signal, "SIGCHLD", None)  # Windows has none
+    handler = signal.getsignal(number) if number else None
+    batches = iter(loader)
+    if number and threading.current_thread() is threading.main_thread():
+        signal.signal(number, handler or signal.SIG_DFL)
+    try:
+        yield from batches
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise InputError(
+            f"a process that loads data was killed ({error}), as happens when memory is used up; "
+            "lower --num-workers or the size of batches, or make room in /dev/shm"
+        ) from None

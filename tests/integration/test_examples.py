@@ -47,10 +47,12 @@ def test_training_steps_by_hand_are_those_of_the_package(corpus, labels, monkeyp
         assert step.backward(batch, len(batch)).item() / len(batch) == pytest.approx(loss, rel=1e-4)
         step.update(example.LEARNING_RATE)
     for (name, weights), others in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(weights, others, rtol=1e-4, atol=1e-5, msg=name)
+        # A value that rounding moves across an end of the clipped ReLU passes its gradient on, or not
+        torch.testing.assert_close(weights, others, rtol=1e-4, atol=3e-4, msg=name)
     start = torch.nn.utils.parameters_to_vector(tiny_model(labels).parameters())
-    change = torch.nn.utils.parameters_to_vector(ours.parameters()) - start
-    assert change.norm() > 0.02
+    ours, theirs = (torch.nn.utils.parameters_to_vector(each.parameters()) for each in (ours, theirs))
+    assert (ours - start).norm() > 0.02
+    assert (ours - theirs).norm() < 2e-3 * (ours - start).norm()
 
 
 def test_training_steps_by_hand_run(corpus):

@@ -23,13 +23,13 @@ pytestmark = pytest.mark.xdist_group("server")
 
 def test_no_accepted_request_is_lost(models, recordings):
     answers, content = [], recordings[5].read_bytes()
-    with running(models, "--grace", 20) as server:
+    with running(models, "--grace", 100) as server:
 
         def ask():
             data = {"model": "whole", "response_format": "text"}
             address = f"http://{server.address}/v1/audio/transcriptions"
             try:
-                answer = httpx.post(address, files={"file": content}, data=data, timeout=60)
+                answer = httpx.post(address, files={"file": content}, data=data, timeout=120)
                 answers.append(answer.status_code)
             except httpx.TransportError as error:
                 answers.append(type(error).__name__)

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import codecs
-import contextlib
-import functools
-import io
 import os
 import re
 import shlex
@@ -17,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import Field, dataclass, fields
 from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn, TextIO, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from deepspeech import distributed, log
 from deepspeech.errors import InputError
@@ -143,7 +139,7 @@ def _value_type(kind: Any) -> type:
 
 def run(main: Callable[[], int | None]) -> NoReturn:
     """Run a command's `main` and exit: the user's mistake is one line on standard error and status 2."""
-    _secure_standard_streams()
+    log.secure_standard_streams()
     try:
         status = main() or 0
         distributed.shutdown()
@@ -151,81 +147,10 @@ def run(main: Callable[[], int | None]) -> NoReturn:
         sys.exit(status)
     except InputError as error:
         distributed.print_error(f"{os.path.basename(sys.argv[0])}: error: {error}")
-        _end_output()
+        log.end_output()
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
     except BrokenPipeError:  # the reader of our output is gone, as with `| head`
-        _end_output()
+        log.end_output()
         sys.exit(141)
-
-
-def _secure_standard_streams() -> None:
-    """Make closed, full and narrow standard streams harmless, before anything is written.
-
-    Standard output escapes what its encoding lacks, and raises an `InputError` where it cannot be written to;
-    standard error then loses what comes. Streams that a program has put in their place stay.
-    """
-    for number, mode in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):  # so that output is refused
-        try:
-            os.fstat(number)
-        except OSError:
-            os.open(os.devnull, mode)  # gets the lowest number that is free, this one
-    if sys.stdin is sys.__stdin__ is None:
-        sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  # lives as long as the process
-    if sys.stdout is sys.__stdout__:
-        codecs.register_error("escape", _escape)
-        sys.stdout = _writer(_Descriptor(1), sys.stdout, "escape")
-    if sys.stderr is sys.__stderr__:
-        sys.stderr = _writer(_LossyDescriptor(2), sys.stderr, "backslashreplace")
-
-
-class _Descriptor(io.FileIO):
-    def __init__(self, number: int) -> None:
-        super().__init__(number, "w", closefd=False)
-
-    def write(self, data: Any) -> int:
-        try:
-            return super().write(data)
-        except BrokenPipeError:
-            raise
-        except OSError as error:
-            raise InputError(
-                f"standard output: {error.strerror}; let it go to a terminal, a pipe or a file with room"
-            ) from None
-
-
-class _LossyDescriptor(_Descriptor):
-    def write(self, data: Any) -> int:
-        with contextlib.suppress(OSError, InputError):
-            super().write(data)
-        return len(data)
-
-
-def _writer(raw: io.FileIO, replaced: TextIO | None, errors: str) -> TextIO:
-    """Text on a descriptor, with the encoding and buffering of the stream that it replaces."""
-    encoding = replaced.encoding if replaced else "utf-8"
-    return io.TextIOWrapper(
-        io.BufferedWriter(raw), encoding, errors, line_buffering=raw.isatty() or raw.fileno() == 2
-    )
-
-
-def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
-    if isinstance(error, UnicodeEncodeError):
-        _warn_of_escapes(sys.stdout.encoding)
-    return codecs.backslashreplace_errors(error)
-
-
-@functools.cache
-def _warn_of_escapes(encoding: str) -> None:
-    log.warning(
-        f"standard output takes {encoding} only, other characters are escaped; set PYTHONIOENCODING=utf-8"
-    )
-
-
-def _end_output() -> None:
-    """Write what is buffered; where that fails, let it go nowhere when the process ends."""
-    try:
-        sys.stdout.flush()
-    except (OSError, InputError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -55,8 +55,7 @@ class Correlation(torch.autograd.Function):
             length - taps + 1 for length, taps in zip(inputs.shape[2:], weight.shape[2:], strict=True)
         )
         reach = weight.shape[3] - 1
-        fewest = ceil_divide(frames, BLOCK - reach)
-        length = 2 * fast_length(ceil_divide(ceil_divide(frames, fewest) + reach, 2))  # of like blocks
+        length = block_length(frames, reach)
         step = length - reach  # frames that a block yields
         count = ceil_divide(frames, step)
         size = ctx.size = fast_length(inputs.shape[2]), length
@@ -69,7 +68,7 @@ class Correlation(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Gradients of `inputs` and `weight`."""
+        """From the gradient of the outputs (batch, outputs, bins, frames): those of `inputs` and `weight`."""
         spectra, table = ctx.saved_tensors
         (_, _, bins, frames), (_, _, _, taps) = ctx.shapes
         count, step = ctx.blocks
@@ -105,7 +104,7 @@ def transform(blocks: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def inverse(spectra: Tensor, size: tuple[int, int], count: int) -> Tensor:
-    """The inverse of `transform` for `count` blocks an utterance."""
+    """The inverse of `transform`: (batch, channels, bins, blocks, frames) for `count` blocks an utterance."""
     bins, frames = size
     table = torch.view_as_complex(spectra.view(bins, frames // 2 + 1, -1, count, spectra.shape[2] // 2, 2))
     blocks: Tensor = torch.fft.irfft2(table.permute(2, 4, 0, 3, 1), s=size, dim=(2, 4))
@@ -128,7 +127,13 @@ def weight_table(weight: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def weight_gradient(products: Tensor, shape: tuple[int, ...], size: tuple[int, int]) -> Tensor:
-    """From inputs times gradients (frequencies, channels * 2, outputs * 2): the gradient of the weight."""
+    """The gradient of the weight, the adjoint of `weight_table`.
+
+    Args:
+        products: (frequencies, channels * 2, outputs * 2), spectra of the inputs times those of the gradient.
+        shape: Of the weight (outputs, channels, bin taps, frame taps).
+        size: Of the transform in bins and frames.
+    """
     outputs, channels, bins, frames = shape
     parts = products.view(-1, channels, 2, outputs, 2)
     spectra = torch.complex(
@@ -136,7 +141,9 @@ def weight_gradient(products: Tensor, shape: tuple[int, ...], size: tuple[int, i
     )
     taps = fourier(size[0], size[0], bins).conj().T @ spectra.view(size[0], -1)
     count = size[1] // 2 + 1
-    twice = torch.full((count, 1), 2 / math.prod(size))  # each stands for its negative frequency, too
+    twice = torch.full(
+        (count, 1), 2 / math.prod(size)
+    )  # a real signal's spectrum is stored without its negative frequencies
     twice[0] = twice[-1] = 1 / math.prod(size)
     back = (fourier(size[1], count, frames).conj() * twice).T
     gradient = (back @ taps.view(bins, count, -1)).real
@@ -147,6 +154,15 @@ def fourier(size: int, frequencies: int, taps: int) -> Tensor:
     """The first columns of a Fourier matrix (frequencies, taps) complex64."""
     turns = torch.outer(torch.arange(frequencies), torch.arange(taps)) % size
     return torch.polar(torch.ones(()), -2 * math.pi / size * turns)
+
+
+def block_length(frames: int, reach: int) -> int:
+    """The even length of the fewest blocks that yield so many frames, each `reach` fewer than it has.
+
+    Blocks of like length waste less than full ones and a rest: with utterances of 1.2 s an eighth of a step.
+    """
+    fewest = ceil_divide(frames, BLOCK - reach)
+    return 2 * fast_length(ceil_divide(ceil_divide(frames, fewest) + reach, 2))
 
 
 def ceil_divide(number: int, divisor: int) -> int:

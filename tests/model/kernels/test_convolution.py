@@ -8,7 +8,7 @@ from torch import nn
 
 from deepspeech.model.deepspeech2 import ConvStack
 from deepspeech.model.kernels import convolution
-from deepspeech.model.kernels.convolution import Conv2d, fast_length
+from deepspeech.model.kernels.convolution import Conv2d, fast_length, phases
 
 KERNELS = st.tuples(st.integers(1, 9), st.integers(1, 11))
 
@@ -79,20 +79,26 @@ def test_the_layers_of_the_network_are_closer_to_float64_than_torch():
         assert errors[0] < errors[1]
 
 
-@pytest.mark.parametrize("why", ["no gradients", "bfloat16", "float64", "few frames"])
-def test_torch_computes_where_that_is_better(why, monkeypatch):
-    monkeypatch.delattr(convolution, "Correlation")
+@pytest.mark.parametrize(
+    ("why", "by_fft"),
+    [("no gradients", 0), ("bfloat16", 0), ("float64", 0), ("few frames", 0), ("nothing of these", 1)],
+)
+def test_torch_computes_where_that_is_better(why, by_fft, monkeypatch):
+    calls = []
+    monkeypatch.setattr(convolution, "phases", lambda *inputs: calls.append(inputs) or phases(*inputs))
     layer, inputs = Conv2d(1, 2, (3, 3)), torch.randn(9, 1, 8, 40)
-    if why == "no gradients":
-        with torch.no_grad():
-            layer(inputs)
-    elif why == "bfloat16":
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            layer(inputs)
-    elif why == "float64":
-        layer.double()(inputs.double())
-    else:
-        layer(inputs[:2])
+    if why == "float64":
+        layer, inputs = layer.double(), inputs.double()
+    if why == "few frames":
+        inputs = inputs[:2]
+    with (
+        torch.set_grad_enabled(why != "no gradients"),
+        torch.autocast("cpu", torch.bfloat16, enabled=why == "bfloat16"),
+    ):
+        outputs = layer(inputs)
+        expected = nn.functional.conv2d(inputs, layer.weight, layer.bias)
+    assert len(calls) == 2 * by_fft  # of the inputs and of the weight
+    assert torch.equal(outputs, expected) == (not by_fft)
 
 
 def test_a_second_pass_gives_the_same_bits():

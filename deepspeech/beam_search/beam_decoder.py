@@ -89,7 +89,7 @@ class BeamCTCDecoder:
         """The best hypotheses of utterances (frames, labels), in `lm_workers` threads."""
         if self.config.lm_workers == 1 or len(utterances) == 1:
             return [self.decode_one(utterance) for utterance in utterances]
-        if self._pool is None or self._pool[0] != os.getpid():  # a fork has no threads
+        if self._pool is None or self._pool[0] != os.getpid():  # threads do not survive a fork
             self._pool = os.getpid(), ThreadPoolExecutor(self.config.lm_workers)
         return list(self._pool[1].map(self.decode_one, utterances))
 

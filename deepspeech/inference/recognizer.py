@@ -123,12 +123,13 @@ class Recognizer:
         Raises:
             InputError: A waveform is invalid or empty.
         """
-        log_probs, lengths = self.log_probs(waveforms)
+        waveforms = _checked(waveforms)
+        log_probs, lengths = self.network.log_probs(waveforms)
         decoded = self.decoder.decode(log_probs, lengths)
         if not words:
             return [[Transcript(each, []) for each in hypotheses] for hypotheses in decoded]
         rows = zip(waveforms, as_numpy(log_probs), lengths.tolist(), decoded, strict=True)
-        return [self.with_words(waveform, row[:length], found) for waveform, row, length, found in rows]
+        return [self._with_words(waveform, row[:length], found) for waveform, row, length, found in rows]
 
     def with_words(
         self, waveform: np.ndarray, log_probs: np.ndarray, hypotheses: Sequence[Hypothesis]
@@ -143,8 +144,13 @@ class Recognizer:
         Raises:
             InputError: The waveform is invalid.
         """
+        return self._with_words(checked(waveform, "waveform"), log_probs, hypotheses)
+
+    def _with_words(
+        self, waveform: np.ndarray, log_probs: np.ndarray, hypotheses: Sequence[Hypothesis]
+    ) -> list[Transcript]:
         rate = self.model.config.features.sample_rate
-        pauses = find_pauses(checked(waveform, "waveform"), rate)
+        pauses = find_pauses(waveform, rate)
         facts = pauses, self.model.labels, self.model.frame_seconds, len(waveform) / rate
         return [Transcript(each, find_words(each, log_probs, *facts)) for each in hypotheses]
 

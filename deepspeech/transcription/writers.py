@@ -71,8 +71,8 @@ class Renderer:
                 yield from formats.text((best for best, *_ in parts), " " in self.recognizer.model.labels)
             case form:
                 words = (word for best, *_ in parts for word in best.words)
-                name = recording_name(path)
-                yield from formats.ctm(words, name) if form == "ctm" else SUBTITLES[form](words)
+                ctm = form == "ctm"
+                yield from formats.ctm(words, recording_name(path)) if ctm else SUBTITLES[form](words)
 
     def document(self, path: str, parts: list[list[Transcript]]) -> dict[str, Any]:
         """The output of deepspeech.pytorch's transcribe.py, and more."""

@@ -377,4 +377,5 @@ raise SystemExit(decoder.decode_all(utterances) != expected)
 
 
 def test_a_fork_decodes_in_threads_of_its_own():
-    subprocess.run([sys.executable, "-c", FORK], check=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", FORK], timeout=60)
+    assert done.returncode == 0, "another text, or no answer within 30 seconds"

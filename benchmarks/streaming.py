@@ -29,8 +29,11 @@ from deepspeech.model.deepspeech2 import DeepSpeech
 LABELS = ("_", "'", *"ABCDEFGHIJKLMNOPQRSTUVWXYZ", " ")
 CHUNK = 0.1  # seconds
 MINUTE = round(60 / CHUNK)  # chunks
-GRU = 8.0 if "512" in torch.backends.cpu.get_cpu_capability() else 7.0
-BARS = {"gru": (GRU, 1.1), "lstm": (None, 1.1)}  # at least so many times faster, at most so much slower
+AVX512 = "512" in torch.backends.cpu.get_cpu_capability()
+BARS = {
+    "gru": (8.0 if AVX512 else 7.0, 1.1),
+    "lstm": (None, 1.1),
+}  # at least so many times faster, at most so much slower
 DECODERS = {"greedy": DecoderConfig(), "beam 10": DecoderConfig(decoder="beam", beam_width=10)}
 
 

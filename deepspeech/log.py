@@ -59,17 +59,12 @@ def secure_standard_streams() -> None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115  # lives as long as the process
     if sys.stdout is sys.__stdout__:
         codecs.register_error("escape", _escape)
-        sys.stdout = _writer(_Descriptor(1), sys.stdout, "escape")
+        sys.stdout = _writer(_StandardOutput(1, "w", closefd=False), sys.stdout, "escape")
     if sys.stderr is sys.__stderr__:
-        sys.stderr = _writer(_LossyDescriptor(2), sys.stderr, "backslashreplace")
+        sys.stderr = _writer(_StandardErrorOrNothing(2, "w", closefd=False), sys.stderr, "backslashreplace")
 
 
-class _Descriptor(io.FileIO):
-    """Standard output as bytes."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number, "w", closefd=False)
-
+class _StandardOutput(io.FileIO):
     def write(self, data: Any) -> int:
         try:
             return super().write(data)
@@ -81,11 +76,9 @@ class _Descriptor(io.FileIO):
             ) from None
 
 
-class _LossyDescriptor(_Descriptor):
-    """Standard error as bytes: messages must not end a run."""
-
+class _StandardErrorOrNothing(io.FileIO):  # messages must not end a run
     def write(self, data: Any) -> int:
-        with contextlib.suppress(OSError, InputError):
+        with contextlib.suppress(OSError):
             super().write(data)
         return len(data)
 

@@ -20,7 +20,7 @@ FEWEST_BLOCKS = 8  # below, the spectra of the weights cost more than they save
 
 
 class Conv2d(nn.Conv2d):
-    """`nn.Conv2d`, but without dilation and groups; the same results up to rounding."""
+    """`nn.Conv2d`, equal up to rounding; without dilation and groups, and of fewer frames than `BLOCK`."""
 
     def forward(self, input: Tensor) -> Tensor:
         """(batch, channels, bins, frames) -> (batch, channels, bins, frames)."""
@@ -28,12 +28,9 @@ class Conv2d(nn.Conv2d):
             return super().forward(input)
         stride, (bins, frames) = self.stride, map(int, self.padding)
         input = pad(input, (frames, frames, bins, bins))
-        size = [
-            (length - taps) // step + 1
-            for length, taps, step in zip(input.shape[2:], self.kernel_size, stride, strict=True)
-        ]
+        bins, frames = (input.shape[2 + axis] - self.kernel_size[axis] for axis in (0, 1))
         outputs: Tensor = Correlation.apply(phases(input, stride), phases(self.weight, stride))
-        outputs = outputs[:, :, : size[0], : size[1]]
+        outputs = outputs[:, :, : bins // stride[0] + 1, : frames // stride[1] + 1]
         return outputs if self.bias is None else outputs + self.bias[:, None, None]
 
     def _by_fft(self, input: Tensor) -> bool:
@@ -41,8 +38,7 @@ class Conv2d(nn.Conv2d):
         exact = input.is_cpu and input.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
         trains = torch.is_grad_enabled() and self.weight.requires_grad
         blocks = len(input) * (input.shape[3] // (BLOCK * self.stride[1]) + 1)
-        short = 2 * self.kernel_size[1] <= BLOCK
-        return exact and trains and short and blocks >= FEWEST_BLOCKS
+        return exact and trains and blocks >= FEWEST_BLOCKS
 
 
 class Correlation(torch.autograd.Function):
@@ -57,7 +53,7 @@ class Correlation(torch.autograd.Function):
         reach = weight.shape[3] - 1
         length = block_length(frames, reach)
         step = length - reach  # frames that a block yields
-        count = ceil_divide(frames, step)
+        count = math.ceil(frames / step)
         size = ctx.size = fast_length(inputs.shape[2]), length
         padded = pad(inputs, (0, count * step + reach - inputs.shape[3]))
         spectra, table = transform(padded.unfold(3, length, step), size), weight_table(weight, size)
@@ -161,13 +157,8 @@ def block_length(frames: int, reach: int) -> int:
 
     Blocks of like length waste less than full ones and a rest: with utterances of 1.2 s an eighth of a step.
     """
-    fewest = ceil_divide(frames, BLOCK - reach)
-    return 2 * fast_length(ceil_divide(ceil_divide(frames, fewest) + reach, 2))
-
-
-def ceil_divide(number: int, divisor: int) -> int:
-    """The quotient, rounded up."""
-    return -(-number // divisor)
+    fewest = math.ceil(frames / (BLOCK - reach))
+    return 2 * fast_length(math.ceil((math.ceil(frames / fewest) + reach) / 2))
 
 
 def fast_length(size: int) -> int:

@@ -29,7 +29,7 @@ ERROR_GRACE = timedelta(seconds=10)  # how long the other ranks wait for rank 0 
 
 def init() -> None:
     """Initialise the process group if torchrun started several processes."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not is_initialized():
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not _group():
         import torch
         import torch.distributed as dist
         from torch._C._distributed_c10d import PrefixStore  # torch.distributed does not export it
@@ -45,44 +45,32 @@ def init() -> None:
         _control_group()
 
 
-def is_initialized() -> bool:
-    """Whether there is a process group; not before torch.distributed is imported."""
+def _group() -> Any:
+    """torch.distributed, once it is imported and has a process group, else None."""
     dist = sys.modules.get("torch.distributed")
-    return dist is not None and dist.is_initialized()
+    return dist if dist and dist.is_initialized() else None
 
 
 @functools.cache
 def _control_group() -> Any:  # torch's types do not agree with each other
-    import torch.distributed as dist
-
-    return dist.new_group(timeout=CONTROL_TIMEOUT, backend="gloo")
+    return _group().new_group(timeout=CONTROL_TIMEOUT, backend="gloo")
 
 
 def shutdown() -> None:
     """Destroy the process groups, if there are any."""
-    if is_initialized():
-        import torch.distributed as dist
-
+    if dist := _group():
         dist.destroy_process_group()
         _control_group.cache_clear()
 
 
 def world_size() -> int:
     """Number of processes."""
-    if not is_initialized():
-        return 1
-    import torch.distributed as dist
-
-    return dist.get_world_size()
+    return _group().get_world_size() if _group() else 1
 
 
 def rank() -> int:
     """Rank of this process, from 0."""
-    if not is_initialized():
-        return 0
-    import torch.distributed as dist
-
-    return dist.get_rank()
+    return _group().get_rank() if _group() else 0
 
 
 def is_rank_zero() -> bool:
@@ -112,12 +100,9 @@ def restarted() -> bool:
 
 def gather(value: T) -> list[T]:
     """The value of every process by rank, in every process."""
-    if world_size() == 1:
-        return [value]
-    import torch.distributed as dist
-
-    values: list[Any] = [None] * world_size()
-    dist.all_gather_object(values, value, _control_group())
+    values: list[Any] = [value] * world_size()
+    if dist := _group():
+        dist.all_gather_object(values, value, _control_group())
     return values
 
 
@@ -133,9 +118,7 @@ def on_rank_zero(function: Callable[[], T]) -> T:
             result[0] = function()
         except InputError as error:
             result[1] = error
-    if world_size() > 1:
-        import torch.distributed as dist
-
+    if dist := _group():
         dist.broadcast_object_list(result, src=0, group=_control_group())
     if result[1] is not None:
         raise result[1]
@@ -168,9 +151,7 @@ def in_lockstep(batches: Iterable[T], describe: Callable[[T], Note]) -> Iterator
 
 def broadcast(tensors: Iterable[Tensor]) -> None:
     """Overwrite tensors with those of rank 0."""
-    if world_size() > 1:
-        import torch.distributed as dist
-
+    if dist := _group():
         for tensor in tensors:
             dist.broadcast(tensor, src=0)
 
@@ -181,10 +162,9 @@ def print_error(message: str) -> None:
     Rank 0 prints. Another rank prints only if rank 0 prints nothing within `ERROR_GRACE`, because then the
     error is its own. torchrun stops the other processes when one has ended.
     """
-    if world_size() == 1:
+    if not (dist := _group()):
         print(message, file=sys.stderr)
         return
-    import torch.distributed as dist
     from torch._C._distributed_c10d import TCPStore  # torch.distributed does not export it
 
     store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False)

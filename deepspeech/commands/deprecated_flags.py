@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from typing import Any
 
 from deepspeech import log
 
@@ -35,11 +33,7 @@ FLAGS = {
 
 class _Deprecated(argparse.Action):
     def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: str | Sequence[Any] | None,
-        option_string: str | None = None,
+        self, parser: object, names: object, values: object, option_string: str | None = None
     ) -> None:
         log.warning(f"{option_string} has no effect: {FLAGS[self.option_strings[0]]}")
 

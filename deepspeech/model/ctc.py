@@ -38,13 +38,7 @@ def uniform_losses(log_probs: Tensor, lengths: Tensor, targets: Tensor, target_l
     """Negative log-likelihood of every target, its labels spread evenly over the frames, (batch,) float32.
 
     Cross-entropy frame by frame, without blanks: a flat start, from which CTC finds the alignments without
-    first writing blanks only for epochs. 0 for an empty target.
-
-    Args:
-        log_probs: (batch, frames, labels) float32.
-        lengths: (batch,) int64 valid frames, on the CPU.
-        targets: (sum of target_lengths,) int64 label indices, concatenated.
-        target_lengths: (batch,) int64, on the CPU.
+    first writing blanks only for epochs. 0 for an empty target. Arguments are those of `ctc_losses`.
     """
     if not len(targets):
         return 0 * log_probs.sum((1, 2))
@@ -58,11 +52,5 @@ def uniform_losses(log_probs: Tensor, lengths: Tensor, targets: Tensor, target_l
 
 
 def too_short(lengths: Tensor, targets: Tensor, target_lengths: Tensor) -> Tensor:
-    """Which utterances have fewer output frames than their target needs: (batch,) bool.
-
-    Args:
-        lengths: (batch,) int64 frames of the network's output.
-        targets: (sum of target_lengths,) int64 label indices, concatenated.
-        target_lengths: (batch,) int64.
-    """
+    """Which utterances have fewer frames than their target needs: (batch,) bool. See `ctc_losses`."""
     return lengths < minimum_frames(targets, target_lengths)

@@ -94,12 +94,8 @@ def _lowest(rates: Sequence[float], epochs: Sequence[int]) -> str:
 
 def samples(results: Sequence[Result]) -> list[Result]:
     """A few utterances, spread over the validation set: the same ones in every epoch."""
-    last = len(results) - 1
-    return [
-        results[place]
-        for place in sorted({last * share // (SAMPLES - 1) for share in range(SAMPLES)})
-        if last >= 0
-    ]
+    places = {(len(results) - 1) * share // (SAMPLES - 1) for share in range(SAMPLES)}
+    return [results[place] for place in sorted(places)] if results else []
 
 
 class TensorBoard:

@@ -20,10 +20,10 @@ WEIGHTS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 class RecurrentLayer(nn.Module):
     """BatchNorm over valid frames (except in the first layer), then a recurrent network.
 
-    The outputs of both directions are summed (Amodei et al., 2016, section 3.1). On a CPU each
-    direction is one dense pass over the padded batch; the backward one sees time-reversed valid
-    frames, so that padding always comes last and cannot reach them. That is several times faster
-    than packed sequences, with the same result. On a GPU cuDNN runs the layer (see `kernels.recurrent`).
+    The outputs of both directions are summed (Amodei et al., 2016, section 3.1). Each direction is
+    one dense pass over the padded batch; the backward one sees time-reversed valid frames, so that
+    padding always comes last and cannot reach them. That is several times faster than packed
+    sequences, with the same result.
 
     Args:
         rnn_type: "lstm", "gru" or "rnn" (tanh).
@@ -32,8 +32,6 @@ class RecurrentLayer(nn.Module):
         bidirectional: Whether to process the utterance in both directions.
         batch_norm: Whether to normalise the input.
     """
-
-    on_gpu = "joint"  # of recurrent.VARIANTS; unmeasured: benchmarks/train_step.py --device cuda --variants
 
     def __init__(
         self, rnn_type: str, input_size: int, hidden_size: int, bidirectional: bool, batch_norm: bool
@@ -67,10 +65,10 @@ class RecurrentLayer(nn.Module):
             if self.rnn.mode == "GRU" and not inputs.is_cuda:
                 outputs, state = self._gru(inputs.to(dtype), frames, weights, state)
             else:
-                weights = [[each.to(dtype) for each in direction] for direction in weights]
-                run = recurrent.VARIANTS[self.on_gpu if inputs.is_cuda else "dense"]
-                outputs, state = run(self.rnn, inputs, frames, weights, state)
-        return frames.clear(outputs), state
+                half = dtype != torch.float32 and recurrent.persists(self.rnn, inputs)
+                kernel, inner = (recurrent.persistent, torch.float16) if half else (recurrent.plain, dtype)
+                outputs, state = recurrent.dense(kernel, self.rnn, inputs, frames, weights, state, inner)
+        return frames.clear(outputs.to(dtype)), state
 
     def start(self, batch: int) -> State:
         """The state before the first frame: zeros."""

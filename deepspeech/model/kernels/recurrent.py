@@ -1,8 +1,4 @@
-"""Recurrent layers run by torch's own kernels: cuDNN's on a GPU, oneDNN's on a CPU.
-
-All variants compute the same, in the format of the weights, and differ in speed only; all of them run,
-and are tested, on a CPU.
-"""
+"""Recurrent layers run by torch's own kernels: oneDNN's on a CPU, cuDNN's on a GPU."""
 
 from __future__ import annotations
 
@@ -11,8 +7,9 @@ from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from torch.nn.functional import pad
 
+from deepspeech.model.kernels.half import HalfPrecision
 from deepspeech.model.padding import Frames, State
 
 FUNCTIONS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
@@ -20,90 +17,97 @@ FUNCTIONS: dict[str, Callable[..., tuple[Tensor, ...]]] = {
     "GRU": torch.gru,
     "RNN_TANH": torch.rnn_tanh,
 }
-Weights = Sequence[Sequence[Tensor]]  # per direction, in the order of nn.LSTM
+Weights = Sequence[Tensor]  # of a direction, in the order of nn.LSTM
+Kernel = Callable[[nn.RNNBase, Tensor, Weights, Sequence[Tensor], torch.dtype], tuple[Tensor, State]]
+
+# Of persistent kernels; cells and inputs are padded to multiples of UNITS, utterances of ROWS
+UNITS, ROWS, MOST_UNITS, MOST_ROWS, LEAST_PROCESSORS = 128, 8, 1024, 128, 98
 
 # cuDNN wants all weights of a layer in one block; torch copies them there at every call and warns.
 # The copy costs little beside the recurrence; casts and passes over one direction cannot avoid it.
 warnings.filterwarnings("ignore", message="RNN module weights are not part of single contiguous")
 
 
-def packed(
-    rnn: nn.RNNBase, inputs: Tensor, frames: Frames, weights: Weights, state: State
-) -> tuple[Tensor, State]:
-    """A packed sequence, which holds no padding. Its lengths must be positive and on the CPU."""
-    lengths, order = frames.lengths.clamp(min=1).cpu().sort(descending=True)
-    order = order.to(inputs.device)
-    sequence = pack_padded_sequence(inputs.index_select(1, order).to(weights[0][0].dtype), lengths)
-    start = _start(rnn, sequence.data, [part.index_select(1, order) for part in state])
-    data, *end = FUNCTIONS[rnn.mode](sequence.data, sequence.batch_sizes, start, *_options(rnn, weights))
-    outputs, _ = pad_packed_sequence(sequence._replace(data=data), total_length=frames.size)
-    outputs, *end = (part.index_select(1, order.argsort()) for part in (outputs, *end))
-    return _summed(outputs, weights), tuple(part.float() for part in end)
-
-
 def dense(
-    rnn: nn.RNNBase, inputs: Tensor, frames: Frames, weights: Weights, state: State
+    kernel: Kernel,
+    rnn: nn.RNNBase,
+    inputs: Tensor,
+    frames: Frames,
+    weights: Sequence[Weights],
+    state: State,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, State]:
     """One pass over the padded batch per direction; the second sees time-reversed valid frames.
 
     Each casts its inputs, so that the gradients of both add up in the wider format.
+
+    Args:
+        kernel: `plain` or `persistent`.
+        rnn: Its mode and sizes.
+        inputs: (frames, batch, input).
+        frames: Which are valid.
+        weights: Of each direction, in float32.
+        state: Before the first frame.
+        dtype: To compute in.
     """
-    outputs, end = _run(rnn, inputs, weights[:1], [part[:1] for part in state])
+    outputs, end = kernel(rnn, inputs, weights[0], [part[:1] for part in state], dtype)
     if len(weights) == 2:
-        backward, _ = _run(rnn, frames.reversed(inputs), weights[1:], [part[1:] for part in state])
+        backward, _ = kernel(rnn, frames.reversed(inputs), weights[1], [part[1:] for part in state], dtype)
         outputs = outputs + frames.reversed(backward)
     return outputs, end
 
 
-def joint(
-    rnn: nn.RNNBase, inputs: Tensor, frames: Frames, weights: Weights, state: State
+def plain(
+    rnn: nn.RNNBase, inputs: Tensor, weights: Weights, state: Sequence[Tensor], dtype: torch.dtype
 ) -> tuple[Tensor, State]:
-    """One pass over the padded batch for both directions, which cuDNN computes side by side.
+    """One direction over all frames: (frames, batch, input) -> (frames, batch, hidden)."""
+    start = tuple(part.to(dtype) for part in state)
+    options = (
+        True,
+        1,
+        0.0,
+        rnn.training,
+        False,
+        False,
+    )  # biases, layers, dropout, ..., directions, batch first
+    outputs, *end = FUNCTIONS[rnn.mode](
+        inputs.to(dtype),
+        start if rnn.mode == "LSTM" else start[0],
+        [each.to(dtype) for each in weights],
+        *options,
+    )
+    return outputs, tuple(part.float() for part in end)
 
-    The backward direction starts in padding and must reach the utterance's last frame with a zero
-    state. So one more input is 1 in padding and 0 elsewhere, and its weight keeps a gate shut: the
-    input gate of an LSTM, the update gate of a GRU. No gradient passes a shut gate either.
+
+def persistent(
+    rnn: nn.RNNBase, inputs: Tensor, weights: Weights, state: Sequence[Tensor], dtype: torch.dtype
+) -> tuple[Tensor, State]:
+    """As `plain`, by kernels that stay on the processors, with the recurrent weights, for all frames.
+
+    The others are launched at every frame, and read the weights. torch takes these for layers that
+    `persists` describes, in float16, if all sizes are multiples: so they are padded. Padded cells have
+    weights of zero and stay zero. The outputs are float32; no gradient flows through the state after the end.
     """
-    if len(weights) == 1 or rnn.mode not in SHUT:
-        return dense(rnn, inputs, frames, weights, state)
-    inputs = inputs.to(weights[0][0].dtype)
-    padding = (~frames.valid).T[:, :, None].to(inputs.dtype)  # (frames, batch, 1)
-    inputs = torch.cat([inputs, nn.functional.pad(padding, (0, ALIGNMENT - 1))], dim=2)
-    gate, weight = SHUT[rnn.mode]
-    column = inputs.new_zeros(len(weights[0][0]), ALIGNMENT)
-    column[gate * rnn.hidden_size : (gate + 1) * rnn.hidden_size, 0] = weight
-    return _run(rnn, inputs, [[torch.cat([first, column], dim=1), *rest] for first, *rest in weights], state)
+    half = HalfPrecision(dtype)
+    batch, hidden = inputs.shape[1], rnn.hidden_size
+    rows, columns, units = -batch % ROWS, -inputs.shape[2] % UNITS, -hidden % UNITS
+    padded = []
+    for each, wider in zip(weights, ((0, columns), (0, units), (), ()), strict=True):
+        gates = half.enter(each).view(-1, hidden, *each.shape[1:])
+        padded.append(pad(gates, (*wider, 0, units)).flatten(0, 1))
+    inputs = pad(half.enter(inputs), (0, columns, 0, rows))
+    outputs, end = plain(rnn, inputs, padded, [pad(part, (0, units, 0, rows)) for part in state], dtype)
+    return half.leave(outputs[:, :batch, :hidden]), tuple(part[:, :batch, :hidden].detach() for part in end)
 
 
-SHUT = {"LSTM": (0, -1e4), "GRU": (1, 1e4)}  # which gate, and a weight that shuts it in any format
-ALIGNMENT = 8  # inputs are padded to a multiple of 8 for tensor cores
-VARIANTS: dict[str, Callable[[nn.RNNBase, Tensor, Frames, Weights, State], tuple[Tensor, State]]] = {
-    "packed": packed,
-    "dense": dense,
-    "joint": joint,
-}
-
-
-def _run(rnn: nn.RNNBase, inputs: Tensor, weights: Weights, state: Sequence[Tensor]) -> tuple[Tensor, State]:
-    """One or both directions over all frames: (frames, batch, input) -> (frames, batch, hidden)."""
-    inputs = inputs.to(weights[0][0].dtype)
-    start = _start(rnn, inputs, state)
-    outputs, *end = FUNCTIONS[rnn.mode](inputs, start, *_options(rnn, weights), False)
-    return _summed(outputs, weights), tuple(part.float() for part in end)
-
-
-def _start(rnn: nn.RNNBase, inputs: Tensor, state: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
-    """A state in the format of the inputs, as torch's functions take it."""
-    start = tuple(part.to(inputs.dtype) for part in state)
-    return start if rnn.mode == "LSTM" else start[0]
-
-
-def _options(rnn: nn.RNNBase, weights: Weights) -> tuple[list[Tensor], bool, int, float, bool, bool]:
-    """Weights, whether there are biases, layers, dropout, training, bidirectional."""
-    flat = [each for direction in weights for each in direction]
-    return flat, True, 1, 0.0, rnn.training, len(weights) == 2
-
-
-def _summed(outputs: Tensor, weights: Weights) -> Tensor:
-    """(frames, batch, directions * hidden) -> (frames, batch, hidden)."""
-    return outputs.view(*outputs.shape[:2], 2, -1).sum(2) if len(weights) == 2 else outputs
+def persists(rnn: nn.RNNBase, inputs: Tensor) -> bool:
+    """Whether torch runs `persistent` by such kernels (read in torch 2.11)."""
+    if (
+        not inputs.is_cuda
+        or rnn.mode != "LSTM"
+        or rnn.hidden_size > MOST_UNITS
+        or inputs.shape[1] > MOST_ROWS
+    ):
+        return False
+    gpu = torch.cuda.get_device_properties(inputs.device)
+    return gpu.major >= 8 and gpu.minor != 6 and gpu.multi_processor_count >= LEAST_PROCESSORS

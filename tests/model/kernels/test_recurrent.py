@@ -1,14 +1,17 @@
 """The kernels of recurrent layers against torch's layer, one utterance at a time."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepspeech.model.kernels.recurrent import VARIANTS
+from deepspeech.model.kernels.recurrent import dense, persistent, persists, plain
 from deepspeech.model.padding import Frames
 from deepspeech.model.rnn import LAYERS, RecurrentLayer
 
+KERNELS = [plain, persistent]  # the latter computes in any format, and in half precision on a GPU only
 needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
@@ -23,13 +26,13 @@ def alone(rnn, inputs, lengths, size):
 
 @pytest.mark.parametrize("bidirectional", [True, False])
 @pytest.mark.parametrize("cell", LAYERS)
-@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("kernel", KERNELS)
 @given(
     lengths=st.lists(st.integers(1, 9), min_size=1, max_size=4),
     padding=st.integers(0, 3),
     seed=st.integers(0, 99),
 )
-def test_every_variant_equals_utterances_alone(variant, cell, bidirectional, lengths, padding, seed):
+def test_every_kernel_equals_utterances_alone(kernel, cell, bidirectional, lengths, padding, seed):
     torch.manual_seed(seed)
     layer = RecurrentLayer(cell, 6, 5, bidirectional, batch_norm=False)
     lengths = torch.tensor(lengths)
@@ -40,7 +43,7 @@ def test_every_variant_equals_utterances_alone(variant, cell, bidirectional, len
     results = []
     for run in (
         lambda x: frames.clear(
-            VARIANTS[variant](layer.rnn, x, frames, layer.weights(), layer.start(len(lengths)))[0]
+            dense(kernel, layer.rnn, x, frames, layer.weights(), layer.start(len(lengths)), torch.float32)[0]
         ),
         lambda x: alone(layer.rnn, x, lengths, size),
     ):
@@ -52,15 +55,15 @@ def test_every_variant_equals_utterances_alone(variant, cell, bidirectional, len
 
 
 @pytest.mark.parametrize("cell", LAYERS)
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_a_carried_state_continues_the_sequence(variant, cell):
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_a_carried_state_continues_the_sequence(kernel, cell):
     torch.manual_seed(0)
     layer = RecurrentLayer(cell, 6, 5, bidirectional=False, batch_norm=False)
     inputs, weights = torch.randn(9, 3, 6), layer.weights()
 
     def run(part, state):
         frames = Frames(torch.full((3,), len(part)), len(part))
-        return VARIANTS[variant](layer.rnn, part, frames, weights, state)
+        return dense(kernel, layer.rnn, part, frames, weights, state, torch.float32)
 
     whole, end = run(inputs, layer.start(3))
     first, state = run(inputs[:4], layer.start(3))
@@ -70,19 +73,38 @@ def test_a_carried_state_continues_the_sequence(variant, cell):
 
 
 @needs_cuda
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("cell", LAYERS)
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_gpu_equals_cpu(variant, cell, dtype):
+def test_gpu_equals_cpu(cell, dtype):
     torch.manual_seed(0)
     layer = RecurrentLayer(cell, 24, 16, True, batch_norm=True)
     lengths = torch.tensor([40, 7, 23])
     inputs = torch.randn(40, 3, 24)
     expected, _ = layer(inputs, Frames(lengths, 40))
-    layer.on_gpu = variant
     layer.cuda()
     with torch.autocast("cuda", dtype, enabled=dtype != torch.float32):
         outputs, _ = layer(inputs.cuda(), Frames(lengths, 40, torch.device("cuda")))
     assert outputs.dtype == dtype
     tolerance = 1e-3 if dtype == torch.float32 else 0.05  # tf32 may be on
     torch.testing.assert_close(outputs.float().cpu(), expected, atol=tolerance, rtol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("cell", "hidden", "batch", "gpu", "expected"),
+    [
+        ("lstm", 800, 10, (9, 0, 132), True),
+        ("lstm", 800, 10, (8, 6, 84), False),
+        ("lstm", 800, 10, (8, 0, 56), False),
+        ("lstm", 800, 10, (7, 0, 132), False),
+        ("lstm", 1025, 10, (9, 0, 132), False),
+        ("lstm", 800, 129, (9, 0, 132), False),
+        ("gru", 800, 10, (9, 0, 132), False),
+    ],
+)
+def test_persistent_kernels_run_what_torch_lets_them(monkeypatch, cell, hidden, batch, gpu, expected):
+    names = "major", "minor", "multi_processor_count"
+    found = SimpleNamespace(**dict(zip(names, gpu, strict=True)))
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: found)
+    inputs = SimpleNamespace(is_cuda=True, device=None, shape=(5, batch, 8))  # a GPU's, on any machine
+    with torch.device("meta"):
+        assert persists(LAYERS[cell](8, hidden), inputs) == expected

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import importlib.util
 import os
+import resource
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -174,3 +176,19 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("no shared data beside the repository")
     return SHARED
+
+
+@pytest.fixture
+def disk_full_at():
+    """Within `with disk_full_at(bytes)`, files of this process cannot grow larger: stands for a full disk."""
+
+    @contextlib.contextmanager
+    def limit(size):
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    return limit

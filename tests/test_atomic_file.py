@@ -1,7 +1,5 @@
 """Atomic writes: a complete file or the one that was there."""
 
-import resource
-
 import pytest
 
 from deepspeech.atomic_file import write_atomic
@@ -25,16 +23,10 @@ def test_an_unwritable_path_is_an_error(tmp_path, target):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
 
 
-def test_a_full_disk_keeps_the_existing_file(tmp_path):
-    """A limit on file sizes stands in for a full disk."""
+def test_a_full_disk_keeps_the_existing_file(tmp_path, disk_full_at):
     (tmp_path / "m.pth").write_bytes(b"before")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, hard))
-    try:
-        with pytest.raises(InputError) as caught:
-            write_atomic(tmp_path / "m.pth", bytes(100_000))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    with disk_full_at(50_000), pytest.raises(InputError) as caught:
+        write_atomic(tmp_path / "m.pth", bytes(100_000))
     assert f"{tmp_path / 'm.pth'}: cannot write: File too large; make room" in str(caught.value)
     assert (tmp_path / "m.pth").read_bytes() == b"before"
     assert [path.name for path in tmp_path.iterdir()] == ["m.pth"]

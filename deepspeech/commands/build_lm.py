@@ -43,9 +43,7 @@ class LanguageModelConfig(Options):
     unit: str = option("word", "what the n-grams are made of", one_of("word", "character"))
     labels_path: str | None = option(None, PATH_HELP, metavar="FILE")
     upper: bool = option(False, "convert the text to upper case first")
-    binary: bool = option(
-        False, "write KenLM's binary format (probing), which opens at once, instead of ARPA"
-    )
+    binary: bool = option(False, "write KenLM's binary format (probing), which opens at once, not ARPA")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -47,9 +47,7 @@ class ExportConfig(Options):
         one_of(*SUFFIXES),
         metavar="FORMAT",
     )
-    features_outside: bool = option(
-        False, "leave the spectrogram out of the ONNX graph, which takes features"
-    )
+    features_outside: bool = option(False, "leave the spectrogram out of the graph, which takes features")
 
     int8: bool = option(False, "store weights of the ONNX file as 8-bit integers: a quarter of the size")
     manifest: str | None = option(

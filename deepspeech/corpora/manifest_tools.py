@@ -155,9 +155,7 @@ def split(
         parts[int(np.argmax(missing))] += groups[names[name]]
     if empty := [fraction for fraction, part in zip(fractions, parts, strict=True) if not part]:
         what = "speakers" if speaker else "utterances"
-        raise InputError(
-            f"{len(names)} {what} are too few for a part of {empty[0]}; choose a larger fraction"
-        )
+        raise InputError(f"{len(names)} {what} are too few for a part of {empty[0]}; choose a larger one")
     return [[utterances[index] for index in sorted(part)] for part in parts]
 
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from deepspeech import log
+from deepspeech.atomic_file import write_atomic
 from deepspeech.audio.loading import locate, segment
 from deepspeech.errors import InputError, at
 
@@ -187,11 +188,7 @@ def write_manifest(path: str | Path, utterances: Sequence[Utterance]) -> None:
     line = _json_line if str(path).endswith(JSON) else _csv_line
     rows = [line(each, shown) for each in utterances]
     try:
-        Path(path).write_bytes("".join(rows).encode())
-    except OSError as error:
-        raise InputError(
-            f"{path}: cannot write the manifest: {error.strerror}; choose another path"
-        ) from None
+        write_atomic(path, "".join(rows).encode())
     except UnicodeEncodeError as error:
         name = error.object[max(error.start - 40, 0) : error.end]
         raise InputError(f"{path}: a file name is not UTF-8: {name!a}; rename the file") from None

@@ -27,6 +27,7 @@ from pathlib import Path
 import soundfile
 from tqdm import tqdm
 
+from deepspeech.atomic_file import write_csv
 from deepspeech.audio import loading
 from deepspeech.audio.containers import AUDIO_SUFFIXES
 from deepspeech.data.manifest import Utterance
@@ -151,10 +152,8 @@ def index_shard(path: str) -> tuple[list[Utterance], list[str]]:
     except (OSError, tarfile.TarError) as error:
         raise InputError(f"{path}: not a shard that can be read: {error}; make or copy it again") from None
     if not faults:
-        text = io.StringIO(newline="")
-        csv.writer(text, lineterminator="\n").writerows([_header(path), *rows])
-        with contextlib.suppress(OSError):  # a read-only folder
-            Path(index_path(path)).write_text(text.getvalue(), encoding="utf-8", newline="")
+        with contextlib.suppress(InputError):  # a folder that is read-only, or full
+            write_csv(index_path(path), [_header(path), *rows])
     return [_member(path, *row) for row in rows], faults
 
 
@@ -213,7 +212,8 @@ def write_shards(
         The names of the shards.
 
     Raises:
-        InputError: webdataset is not installed, or an utterance cannot be read.
+        InputError: webdataset is not installed, an utterance cannot be read, or the shards cannot be
+            written; none is left then.
     """
     try:
         from webdataset import ShardWriter
@@ -221,13 +221,19 @@ def write_shards(
         raise InputError("writing shards needs webdataset; pip install webdataset") from None
     if there := glob.glob(re.sub(r"%\d*d", "*", glob.escape(pattern))):
         raise InputError(f"{there[0]}: there are such shards already; choose another folder or remove them")
-    os.makedirs(os.path.dirname(pattern) or ".", exist_ok=True)
-    written: list[str] = []
-    with ShardWriter(
-        pattern, shard_utterances, shard_bytes, post=written.append, verbose=0, encoder=False, mtime=0
-    ) as writer:
-        for number, each in enumerate(tqdm(utterances, "Writing", unit="utterance", leave=False)):
-            writer.write(_sample(number, each))
+    folder, written = os.path.dirname(pattern) or ".", list[str]()
+    options = {"post": written.append, "verbose": 0, "encoder": False, "mtime": 0}
+    try:
+        os.makedirs(folder, exist_ok=True)
+        with ShardWriter(pattern, shard_utterances, shard_bytes, **options) as writer:
+            for number, each in enumerate(tqdm(utterances, "Writing", unit="utterance", leave=False)):
+                writer.write(_sample(number, each))
+    except BaseException as error:
+        for name in glob.glob(re.sub(r"%\d*d", "*", glob.escape(pattern))):
+            os.unlink(name)
+        if isinstance(error, OSError):
+            raise InputError(f"{folder}: cannot write shards: {error.strerror}; choose another") from None
+        raise
     map_checked(index_shard, written, "Indexing")
     return written
 

@@ -23,9 +23,7 @@ class ModelConfig(Options):
     hidden_layers: int = option(5, "number of recurrent layers", POSITIVE)
     rnn_type: str = option("lstm", "recurrent cell", one_of("lstm", "gru", "rnn"))
     bidirectional: bool = option(True, "process utterances in both directions")
-    dropout: float = option(
-        0.0, "share of the outputs of every recurrent layer set to zero in training", FRACTION
-    )
+    dropout: float = option(0.0, "share of the outputs of recurrent layers set to zero in training", FRACTION)
     lookahead_context: int = option(
         20, "frames that the lookahead convolution sees, the current one included", POSITIVE
     )

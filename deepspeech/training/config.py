@@ -109,9 +109,7 @@ class TrainingConfig(Options):
     tensorboard: bool = option(False, "write TensorBoard events")
     log_dir: str = option("visualize/deepspeech_final", "folder for the TensorBoard events", metavar="FOLDER")
     log_params: bool = option(False, "write histograms of weights and gradients to TensorBoard")
-    id: str = option(
-        "DeepSpeech training", "name of the run in TensorBoard and in the figure", metavar="NAME"
-    )
+    id: str = option("DeepSpeech training", "name of the run in TensorBoard and the figure", metavar="NAME")
 
     def fitted(self, history: Sequence[EpochRow]) -> Self:
         """These options with no more epochs than fit into `minutes`, once the first one is done.

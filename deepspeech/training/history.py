@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -112,7 +113,10 @@ class TensorBoard:
             raise InputError("--tensorboard: install it with `pip install tensorboard`") from None
         check_writable(folder, "--log-dir")
         self.writer = SummaryWriter(folder)
-        self.name, self.log_params = name, log_params
+        self.folder, self.name, self.log_params = folder, name, log_params
+        earlier = threading.excepthook
+        # The writer's thread would print its error with a traceback; `add` raises it too
+        threading.excepthook = lambda hook: None if hook.exc_type is OSError else earlier(hook)
 
     def add_spectrogram(self, dataset: SpectrogramDataset) -> None:
         """Show what the network sees of the first utterance."""
@@ -128,16 +132,23 @@ class TensorBoard:
         self.writer.add_image(f"{self.name}/spectrogram", image, dataformats="HWC")
 
     def add(self, row: EpochRow, model: Module, results: Sequence[Result] = ()) -> None:
-        """Log an epoch: its row, samples of the validation's results, the weights if they were asked for."""
-        for entry in fields(row):
-            if entry.name != "epoch":
-                self.writer.add_scalar(f"{self.name}/{entry.name}", getattr(row, entry.name), row.epoch)
-        for number, each in enumerate(samples(results)):
-            text = f"    {each.reference}\n    {each.hypothesis}"  # indented: Markdown leaves it as it is
-            self.writer.add_text(f"{self.name}/sample {number + 1}", text, row.epoch)
-        if self.log_params:
-            for name, weights in model.named_parameters():
-                self.writer.add_histogram(name, weights.detach().float(), row.epoch)
-                if weights.grad is not None:
-                    self.writer.add_histogram(f"{name}/gradient", weights.grad.float(), row.epoch)
-        self.writer.flush()
+        """Log an epoch: its row, samples of the validation's results, the weights if they were asked for.
+
+        Raises:
+            InputError: They cannot be written.
+        """
+        try:
+            for entry in fields(row):
+                if entry.name != "epoch":
+                    self.writer.add_scalar(f"{self.name}/{entry.name}", getattr(row, entry.name), row.epoch)
+            for number, each in enumerate(samples(results)):
+                text = f"    {each.reference}\n    {each.hypothesis}"  # indented: Markdown leaves it as it is
+                self.writer.add_text(f"{self.name}/sample {number + 1}", text, row.epoch)
+            if self.log_params:
+                for name, weights in model.named_parameters():
+                    self.writer.add_histogram(name, weights.detach().float(), row.epoch)
+                    if weights.grad is not None:
+                        self.writer.add_histogram(f"{name}/gradient", weights.grad.float(), row.epoch)
+            self.writer.flush()
+        except OSError as error:
+            raise InputError(f"--log-dir {self.folder}: cannot write: {error.strerror}; make room") from None

@@ -27,9 +27,7 @@ from deepspeech.transcription.pipe import BLOCK, Encoding, read_pipe
 class StreamConfig(Options):
     """Streaming"""
 
-    stream: bool = option(
-        False, "transcribe one file as it comes, printing the text so far; - reads from a pipe"
-    )
+    stream: bool = option(False, "transcribe one file as it comes, printing the text so far; - is a pipe")
     sample_rate: int = option(
         16000,
         "of raw samples from a pipe, in Hz; a WAV header gives its own",

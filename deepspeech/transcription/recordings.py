@@ -33,9 +33,7 @@ class RecordingsConfig(Options):
 
     files: tuple[str, ...] = option((), "audio files", positional=True, nargs="*", metavar="FILE")
     audio_path: tuple[str, ...] = option((), "audio files", nargs="+", metavar="FILE")
-    manifest: str | None = option(
-        None, "manifest (CSV or JSON lines) whose audio to transcribe", metavar="FILE"
-    )
+    manifest: str | None = option(None, "manifest (CSV or JSON lines) of audio to transcribe", metavar="FILE")
     folder: str | None = option(
         None, "folder whose audio files to transcribe, with all folders below it", metavar="FOLDER"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -218,3 +219,14 @@ def test_csv_holds_segments(tmp_path):
     assert rows_of(tmp_path / "m.csv", (tmp_path / "m.csv").read_text()) == [
         ("/z/c.wav#t=1.5,4", "/z/c.txt", 2.5)
     ]
+
+
+@pytest.mark.parametrize("name", ["m.csv", "m.jsonl"])
+def test_a_full_disk_keeps_the_manifest_that_is_there(tmp_path, disk_full_at, name):
+    (tmp_path / name).write_text("before")
+    rows = [Utterance(f"{number}.wav", f"{number}.txt", 1.0) for number in range(100)]
+    if name == "m.jsonl":
+        rows = [replace(row, transcript_path="", text="A") for row in rows]
+    with disk_full_at(500), pytest.raises(InputError, match="cannot write: File too large"):
+        write_manifest(tmp_path / name, rows)
+    assert (tmp_path / name).read_text() == "before"

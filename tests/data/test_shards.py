@@ -1,5 +1,6 @@
 """Corpora in tar shards: the same corpus as loose files."""
 
+import errno
 import io
 import json
 import os
@@ -254,3 +255,30 @@ def test_audio_that_training_would_not_find_is_not_packed(tmp_path):
     (tmp_path / "m.csv").write_text("a.voc,a.txt,1.0\n")
     with pytest.raises(InputError, match="not named as audio"):
         make_shards.main([str(tmp_path / "m.csv"), "--output-dir", str(tmp_path / "out")])
+
+
+def test_a_full_disk_leaves_no_shard(corpus, tmp_path, disk_full_at):
+    with disk_full_at(20_000), pytest.raises(InputError) as caught:
+        make_shards.main([str(corpus / "m.csv"), "--output-dir", str(tmp_path / "shards")])
+    assert str(caught.value).startswith(f"{tmp_path}/shards: cannot write shards: File too large; ")
+    assert not list((tmp_path / "shards").iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(corpus, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError) as caught:
+        make_shards.main([str(corpus / "m.csv"), "--output-dir", str(tmp_path / "file" / "shards")])
+    assert str(caught.value).startswith(f"{tmp_path}/file/shards: cannot write shards: Not a directory; ")
+
+
+def test_a_full_disk_leaves_no_part_of_an_index(corpus, tmp_path, monkeypatch):
+    def full(*arguments):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    shutil.copy(corpus / "s-000.tar", tmp_path / "a.tar")
+    expected = load_corpus(str(tmp_path / "a.tar"), LABELS)
+    Path(index_path(str(tmp_path / "a.tar"))).unlink()
+    monkeypatch.setattr(os, "fsync", full)
+    found = load_corpus(str(tmp_path / "a.tar"), LABELS)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.tar"]
+    assert list(found.durations) == list(expected.durations)

@@ -86,3 +86,10 @@ def test_a_file_in_place_of_the_tensorboard_folder_is_an_error(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(InputError, match=r"--log-dir .*file: cannot write"):
         TensorBoard(str(tmp_path / "file"), "run", log_params=False)
+
+
+def test_tensorboard_on_a_full_disk_is_an_error(tmp_path, model, disk_full_at):
+    board = TensorBoard(str(tmp_path), "run", log_params=True)
+    with disk_full_at(200), pytest.raises(InputError) as caught:
+        board.add(ROW, model)
+    assert str(caught.value).startswith(f"--log-dir {tmp_path}: cannot write: File too large; ")

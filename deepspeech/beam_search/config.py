@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from deepspeech.options import POSITIVE, PROBABILITY, WEIGHT, Options, one_of, option
+from deepspeech.options import COUNT, PROBABILITY, WEIGHT, Options, one_of, option
 
 
 @dataclass(frozen=True)
@@ -12,8 +12,8 @@ class DecoderConfig(Options):
     """Decoder"""
 
     decoder: str = option("greedy", "greedy or beam", one_of("greedy", "beam"))
-    beam_width: int = option(10, "hypotheses that beam search keeps", POSITIVE)
-    top_paths: int = option(1, "hypotheses that beam search returns", POSITIVE)
+    beam_width: int = option(10, "hypotheses that beam search keeps", COUNT)
+    top_paths: int = option(1, "hypotheses that beam search returns", COUNT)
     lm_path: str | None = option(
         None,
         "language model of beam search: ARPA file or KenLM binary (default: that which tune-lm has left "
@@ -30,6 +30,6 @@ class DecoderConfig(Options):
         "words and phrases, each with its boost, a natural logarithm (5 is strong)",
         metavar="WORD:BOOST,PHRASE OF WORDS:BOOST",
     )
-    cutoff_top_n: int = option(40, "most labels of a frame that beam search considers", POSITIVE)
+    cutoff_top_n: int = option(40, "most labels of a frame that beam search considers", COUNT)
     cutoff_prob: float = option(1.0, "most probable labels up to this total probability", PROBABILITY)
-    lm_workers: int = option(1, "threads of beam search", POSITIVE)
+    lm_workers: int = option(1, "threads of beam search", COUNT)

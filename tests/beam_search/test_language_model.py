@@ -97,4 +97,4 @@ def test_script_tells_of_a_wrong_model_in_one_line(tmp_path, model, own_corpus):
     assert all(line.startswith("compiling beam search") for line in others)
     result = run_script("test.py", *flags, "--beam-width", "0")
     assert result.returncode == 2
-    assert result.stderr == "test.py: error: --beam-width 0: must be positive\n"
+    assert result.stderr == "test.py: error: --beam-width 0: must be positive, at most 100000\n"

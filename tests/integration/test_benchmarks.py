@@ -16,7 +16,7 @@ def test_train_step_reports_the_stages_of_a_step():
     header, row = shown.stdout.splitlines()[-2:]
     columns = "audio-s/s memory step features conv recurrent ctc optimiser wait bare kernels graph"
     assert header.split() == [*columns.split(), "/", "bare", "default", "same"]
-    speed, _, step, *parts = row.split("joint")[1].split()
+    speed, _, step, *parts = row.split("fp32")[1].split()
     assert re.fullmatch(r"\d+", speed)
     assert float(step) > 0
     assert parts[7:9] == ["-", "-"]  # kernels and graph, which only a GPU has

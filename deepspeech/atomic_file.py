@@ -14,14 +14,17 @@ from deepspeech.errors import InputError
 
 
 def write_atomic(path: str | Path, data: bytes | memoryview) -> None:
-    """Write a temporary file beside `path`, flush it to the disk, and rename it.
+    """Write a temporary file beside `path`, flush it to the disk, and rename it; to a device, write directly.
 
     Raises:
         InputError: The file cannot be written; an existing one is unchanged.
     """
-    path = Path(path)
+    path = Path(path).resolve() if os.path.islink(path) else Path(path)  # the link stays
     temporary = None
     try:
+        if path.exists() and not path.is_file():  # /dev/null, a pipe: a file must not take its place
+            path.write_bytes(data)
+            return
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(prefix=".partial-", dir=path.parent)
         with open(handle, "wb") as file:

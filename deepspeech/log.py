@@ -99,9 +99,7 @@ def _escape(error: UnicodeError) -> tuple[str | bytes, int]:
 
 @functools.cache
 def _warn_of_escapes(encoding: str) -> None:
-    warning(
-        f"standard output takes {encoding} only, other characters are escaped; set PYTHONIOENCODING=utf-8"
-    )
+    warning(f"standard output takes {encoding} only, the rest is escaped; set PYTHONIOENCODING=utf-8")
 
 
 def end_output() -> None:

@@ -1,5 +1,8 @@
 """Atomic writes: a complete file or the one that was there."""
 
+import os
+import threading
+
 import pytest
 
 from deepspeech.atomic_file import write_atomic
@@ -30,3 +33,23 @@ def test_a_full_disk_keeps_the_existing_file(tmp_path, disk_full_at):
     assert f"{tmp_path / 'm.pth'}: cannot write: File too large; make room" in str(caught.value)
     assert (tmp_path / "m.pth").read_bytes() == b"before"
     assert [path.name for path in tmp_path.iterdir()] == ["m.pth"]
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path):
+    pipe, received = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()))
+    reader.start()
+    write_atomic(pipe, b"data")
+    reader.join(10)
+    assert received == [b"data"]
+    assert [path.name for path in tmp_path.iterdir()] == ["pipe"]
+    assert pipe.is_fifo()
+
+
+def test_a_link_stays_and_its_file_is_replaced(tmp_path):
+    (tmp_path / "real").write_bytes(b"before")
+    (tmp_path / "link").symlink_to("real")
+    write_atomic(tmp_path / "link", b"data")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"data"

@@ -59,9 +59,7 @@ def _transcript_of(name: str, folder: str | Path) -> str:
     for place in places:
         if os.path.isfile(path := os.path.join(folder, *place, file)):
             return path
-    raise InputError(
-        f"{name}: no transcript {file} beside it or in a folder txt; add one or remove the audio"
-    )
+    raise InputError(f"{name}: no transcript {file} beside it or in a folder txt; add it or remove the audio")
 
 
 def merge(paths: Iterable[str | Path], skip_faulty: bool = False) -> list[Utterance]:

@@ -127,3 +127,4 @@ def test_mutated_command_lines(name, tmp_path, labels, corpus, monkeypatch, caps
         found = value_or_refusal(lambda words=words: main(words))
         if isinstance(found, str):
             assert found.strip(), words
+    assert not Path("/dev/null").is_file(), "no output takes its place"

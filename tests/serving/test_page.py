@@ -93,6 +93,7 @@ def test_a_click_on_a_word_plays_it(server, recordings):
         )
         word.click()
         page.wait_for_selector("#words button.now")
+        page.wait_for_function("() => window.sound?.paused && window.sound.currentTime > 0")
         playwright.expect(page.locator("#play")).to_have_text("Play")  # it stops by itself
         stopped = page.evaluate("() => window.sound.currentTime")
         assert start < end <= stopped < end + 0.5

@@ -30,18 +30,14 @@ from dataclasses import dataclass, replace
 
 import torch
 from bare_recurrence import bare_seconds, fastest, synchronize, use_tf32
+from packed import PackedLayer
 from torch import Tensor, nn
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from deepspeech.audio.features import Spectrogram
 from deepspeech.data.batch import Batch, WaveformBatch, padded_length
 from deepspeech.data.loader import DeviceFeatures, ahead
-from deepspeech.device import autocast_format
 from deepspeech.model.config import ModelConfig
 from deepspeech.model.deepspeech2 import DeepSpeech
-from deepspeech.model.kernels import recurrent
-from deepspeech.model.padding import Frames, State
-from deepspeech.model.rnn import RecurrentLayer
 from deepspeech.training.config import TrainingConfig
 from deepspeech.training.train_step import TrainStep
 
@@ -69,10 +65,9 @@ class Case:
 
     def __str__(self) -> str:
         network = f"{self.hidden_layers} x {self.hidden_size} {self.rnn_type.upper()}"
-        extras = (
-            ["packed"] * self.packed + ["channels last"] * self.channels_last + ["compiled"] * self.compiled
-        )
-        return ", ".join([network, f"{self.batch} x {self.seconds} s", self.precision, *extras])
+        extras = {"packed": self.packed, "channels last": self.channels_last, "compiled": self.compiled}
+        chosen = [name for name, on in extras.items() if on]
+        return ", ".join([network, f"{self.batch} x {self.seconds} s", self.precision, *chosen])
 
     @property
     def model(self) -> ModelConfig:
@@ -104,32 +99,6 @@ VARIANTS = [
     replace(BAR, compiled=True),
     replace(BAR, channels_last=True, compiled=True),
 ]
-
-
-class PackedLayer(RecurrentLayer):
-    """The reference: torch's own layer on a packed sequence, which holds no padding."""
-
-    def forward(self, inputs: Tensor, frames: Frames, state: State | None = None) -> tuple[Tensor, State]:
-        if self.batch_norm is not None:
-            inputs = self.batch_norm(inputs, frames)
-        dtype = autocast_format(inputs.device)
-        lengths, order = frames.lengths.sort(descending=True)
-        order = order.to(inputs.device)
-        sequence = pack_padded_sequence(inputs.index_select(1, order).to(dtype), lengths)
-        start = [part.index_select(1, order).to(dtype) for part in state or self.start(len(lengths))]
-        weights = [each.to(dtype) for direction in self.weights() for each in direction]
-        options = True, 1, 0.0, self.training, self.rnn.bidirectional  # biases, layers, dropout
-        with torch.autocast(inputs.device.type, enabled=False):
-            data, *_ = recurrent.FUNCTIONS[self.rnn.mode](
-                sequence.data,
-                sequence.batch_sizes,
-                start if self.rnn.mode == "LSTM" else start[0],
-                weights,
-                *options,
-            )
-        outputs, _ = pad_packed_sequence(sequence._replace(data=data), total_length=frames.size)
-        outputs = outputs.index_select(1, order.argsort())
-        return outputs.unflatten(2, (-1, self.rnn.hidden_size)).sum(2), tuple(start)
 
 
 class Stopwatch:

@@ -20,9 +20,9 @@ import sys
 import time
 from collections.abc import Sequence
 
-import device_step
 import streaming
 import torch
+from packed import PackedLayer
 from tqdm import tqdm
 
 from deepspeech.audio.loading import duration
@@ -85,7 +85,7 @@ def time_recordings(paths: Sequence[str]) -> bool:
     ).eval()
     packed = copy.deepcopy(model)
     for layer in packed.rnns:
-        layer.__class__ = device_step.PackedLayer
+        layer.__class__ = PackedLayer
     reference = one_by_one(Recognizer(packed), paths)
     print(f"{len(paths)} recordings, {seconds / 60:.1f} minutes; 5 x 512 LSTM, bidirectional")
     print(f"{'':<28} {'seconds':>8} {'times real time':>16} {'times reference':>16}")

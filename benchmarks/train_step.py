@@ -25,6 +25,7 @@ from dataclasses import dataclass
 
 import device_step
 import torch
+from packed import PackedLayer
 
 from deepspeech.data.batch import Batch
 from deepspeech.device import computes_bf16, keep_freed_memory, number_format
@@ -81,7 +82,7 @@ def make_model(case: Case, packed: bool) -> DeepSpeech:
     )
     model = DeepSpeech(config).train()
     for layer in model.rnns:
-        layer.__class__ = device_step.PackedLayer if packed else RecurrentLayer
+        layer.__class__ = PackedLayer if packed else RecurrentLayer
     return model
 
 

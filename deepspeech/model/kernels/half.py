@@ -25,14 +25,14 @@ class HalfPrecision:
         self.dtype, self._scale = dtype, torch.ones(())
 
     def enter(self, values: Tensor) -> Tensor:
-        """In half precision."""
+        """In half precision; of any shape."""
         values = values.view_as(values)
         if values.requires_grad:
             values.register_hook(lambda gradient: gradient / self._scale)  # type: ignore[no-untyped-call]
         return values.to(self.dtype)
 
     def leave(self, values: Tensor) -> Tensor:
-        """In float32; there must be one such tensor, on which every gradient inside depends."""
+        """In float32. Call it once: every gradient inside must come through this tensor."""
         values = values.float()
         if values.requires_grad:
             values.register_hook(self._enlarge)  # type: ignore[no-untyped-call]  # untyped in torch

@@ -49,6 +49,9 @@ def dense(
         weights: Of each direction, in float32.
         state: Before the first frame.
         dtype: To compute in.
+
+    Returns:
+        (frames, batch, hidden), directions summed; the state of the first after the last frame, float32.
     """
     outputs, end = kernel(rnn, inputs, weights[0], [part[:1] for part in state], dtype)
     if len(weights) == 2:
@@ -85,8 +88,8 @@ def persistent(
     """As `plain`, by kernels that stay on the processors, with the recurrent weights, for all frames.
 
     The others are launched at every frame, and read the weights. torch takes these for layers that
-    `persists` describes, in float16, if all sizes are multiples: so they are padded. Padded cells have
-    weights of zero and stay zero. The outputs are float32; no gradient flows through the state after the end.
+    `persists` describes, in float16, if all sizes are multiples of `UNITS` or `ROWS`: so they are padded.
+    Padded cells have weights of zero and stay zero. The outputs are float32; no gradient flows through the state after the end.
     """
     half = HalfPrecision(dtype)
     batch, hidden = inputs.shape[1], rnn.hidden_size
@@ -101,13 +104,9 @@ def persistent(
 
 
 def persists(rnn: nn.RNNBase, inputs: Tensor) -> bool:
-    """Whether torch runs `persistent` by such kernels (read in torch 2.11)."""
-    if (
-        not inputs.is_cuda
-        or rnn.mode != "LSTM"
-        or rnn.hidden_size > MOST_UNITS
-        or inputs.shape[1] > MOST_ROWS
-    ):
+    """Whether torch runs `persistent` by such kernels: see cudnn/RNN.cpp of torch 2.11."""
+    fits = rnn.hidden_size <= MOST_UNITS and inputs.shape[1] <= MOST_ROWS
+    if not (fits and inputs.is_cuda and rnn.mode == "LSTM"):
         return False
     gpu = torch.cuda.get_device_properties(inputs.device)
     return gpu.major >= 8 and gpu.minor != 6 and gpu.multi_processor_count >= LEAST_PROCESSORS

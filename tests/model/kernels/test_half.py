@@ -1,3 +1,5 @@
+"""Gradients in half precision against float64."""
+
 import pytest
 import torch
 
@@ -26,7 +28,7 @@ def test_gradients_of_any_size_survive(size):
         torch.testing.assert_close(ours.double(), expected, rtol=0, atol=2e-3 * float(expected.abs().max()))
 
 
-def test_no_gradient_stays_none():
+def test_a_gradient_of_zero_stays_zero():
     _, found, _ = gradients(0.0)
     assert all(not each.any() for each in found)
 

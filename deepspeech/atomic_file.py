@@ -14,12 +14,12 @@ from deepspeech.errors import InputError
 
 
 def write_atomic(path: str | Path, data: bytes | memoryview) -> None:
-    """Write a temporary file beside `path`, flush it to the disk, and rename it; to a device, write directly.
+    """Write a file beside `path`, flush it to the disk, and rename it; to devices directly. Links stay.
 
     Raises:
         InputError: The file cannot be written; an existing one is unchanged.
     """
-    path = Path(path).resolve() if os.path.islink(path) else Path(path)  # the link stays
+    path = Path(os.path.realpath(path) if os.path.islink(path) else path)
     temporary = None
     try:
         if path.exists() and not path.is_file():  # /dev/null, a pipe: a file must not take its place

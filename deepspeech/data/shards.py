@@ -219,23 +219,26 @@ def write_shards(
         from webdataset import ShardWriter
     except ImportError:
         raise InputError("writing shards needs webdataset; pip install webdataset") from None
-    if there := glob.glob(re.sub(r"%\d*d", "*", glob.escape(pattern))):
+    if there := _existing(pattern):
         raise InputError(f"{there[0]}: there are such shards already; choose another folder or remove them")
     folder, written = os.path.dirname(pattern) or ".", list[str]()
     options = {"post": written.append, "verbose": 0, "encoder": False, "mtime": 0}
-    try:
-        os.makedirs(folder, exist_ok=True)
-        with ShardWriter(pattern, shard_utterances, shard_bytes, **options) as writer:
-            for number, each in enumerate(tqdm(utterances, "Writing", unit="utterance", leave=False)):
-                writer.write(_sample(number, each))
-    except BaseException as error:
-        for name in glob.glob(re.sub(r"%\d*d", "*", glob.escape(pattern))):
-            os.unlink(name)
-        if isinstance(error, OSError):
+    with contextlib.ExitStack() as undo:
+        undo.callback(lambda: list(map(os.unlink, _existing(pattern))))
+        try:
+            os.makedirs(folder, exist_ok=True)
+            with ShardWriter(pattern, shard_utterances, shard_bytes, **options) as writer:
+                for number, each in enumerate(tqdm(utterances, "Writing", unit="utterance", leave=False)):
+                    writer.write(_sample(number, each))
+        except OSError as error:
             raise InputError(f"{folder}: cannot write shards: {error.strerror}; choose another") from None
-        raise
+        undo.pop_all()
     map_checked(index_shard, written, "Indexing")
     return written
+
+
+def _existing(pattern: str) -> list[str]:
+    return glob.glob(re.sub(r"%\d*d", "*", glob.escape(pattern)))
 
 
 def _sample(number: int, utterance: Utterance) -> dict[str, str | bytes]:

@@ -114,9 +114,8 @@ class TensorBoard:
         check_writable(folder, "--log-dir")
         self.writer = SummaryWriter(folder)
         self.folder, self.name, self.log_params = folder, name, log_params
-        earlier = threading.excepthook
-        # The writer's thread would print its error with a traceback; `add` raises it too
-        threading.excepthook = lambda hook: None if hook.exc_type is OSError else earlier(hook)
+        show = threading.excepthook  # prints what ended a thread; TensorBoard's `add` raises it again
+        threading.excepthook = lambda hook: "tensorboard" in type(hook.thread).__module__ or show(hook)
 
     def add_spectrogram(self, dataset: SpectrogramDataset) -> None:
         """Show what the network sees of the first utterance."""

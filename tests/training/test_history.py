@@ -88,6 +88,7 @@ def test_a_file_in_place_of_the_tensorboard_folder_is_an_error(tmp_path):
         TensorBoard(str(tmp_path / "file"), "run", log_params=False)
 
 
+@pytest.mark.filterwarnings("error")
 def test_tensorboard_on_a_full_disk_is_an_error(tmp_path, model, disk_full_at):
     board = TensorBoard(str(tmp_path), "run", log_params=True)
     with disk_full_at(200), pytest.raises(InputError) as caught:

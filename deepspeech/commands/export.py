@@ -139,7 +139,7 @@ def export_huggingface(path: str, folder: str, card: CardConfig) -> None:
             validation = "validation data=" + "/".join(f"{rate:.2f}" for rate in rates)
             card = replace(card, results=(validation, *card.results))
     checkpoint.build_model().save_pretrained(folder, card)
-    print(f"{folder}: a folder for the Hugging Face Hub; complete its {CARD}, then: hf upload NAME {folder}")
+    log.info(f"{folder}: a folder for the Hugging Face Hub; edit its {CARD}, then: hf upload NAME {folder}")
 
 
 def export_v2(path: str | Path, target: str | Path) -> None:

@@ -16,38 +16,17 @@ from deepspeech.beam_search.config import DecoderConfig
 from deepspeech.beam_search.ngram import NGramModel
 from deepspeech.checkpoint.format import load_model, save_checkpoint
 from deepspeech.labels import Labels
+from tests.beam_search.models import WORDS_ARPA
 from tests.conftest import tiny_model
 from tests.fuzz.mutations import COUNT, mutations, value_or_refusal
 
 pytestmark = pytest.mark.exhaustive
 
-ARPA = """\\data\\
-ngram 1=6
-ngram 2=5
-
-\\1-grams:
--1.5\t<unk>
--99\t<s>\t-0.4
--0.9\t</s>
--0.8\tGO\t-0.3
--0.7\tON\t-0.2
--0.6\tNO\t-0.1
-
-\\2-grams:
--0.5\t<s> GO
--0.4\tGO ON
--0.3\tON </s>
--0.9\t<s> NO
--0.2\tNO </s>
-
-\\end\\
-"""
-
 
 def test_mutated_language_models(tmp_path: Path, labels: Labels) -> None:
-    (tmp_path / "lm.arpa").write_text(ARPA)
+    (tmp_path / "lm.arpa").write_text(WORDS_ARPA)
     binary = NGramModel.open(tmp_path / "lm.arpa").image.tobytes()
-    whole = [ARPA.encode(), binary, gzip.compress(ARPA.encode(), mtime=0)]
+    whole = [WORDS_ARPA.encode(), binary, gzip.compress(WORDS_ARPA.encode(), mtime=0)]
     log_probs = torch.randn(1, 12, len(labels), generator=torch.Generator().manual_seed(0)).log_softmax(2)
     read = 0
     for _, content in mutations(whole, seed=5):
@@ -95,15 +74,30 @@ def test_mutated_labels(tmp_path: Path) -> None:
             assert found.decode(found.encode(text)) == text
 
 
-WORDS = ["", "0", "-1", "1", "2.5", "nan", "-inf", "1e308", "1000000000000", "é", "\udcff", "a\0b", "--", "-"]
-WORDS += ["@gone", "/dev/null", ".", "beam", "srt", "GO:5", "GO:nan", "{}", "'", "NO"]
+VALUES = [
+    "",
+    "0",
+    "-1",
+    "1",
+    "2.5",
+    "nan",
+    "-inf",
+    "1e308",
+    "1000000000000",
+    "é",
+    "\udcff",
+    "a\0b",
+    "--",
+    "-",
+]
+VALUES += ["@gone", "/dev/null", ".", "beam", "srt", "AB:5", "AB:nan", "{}", "'", "A"]
 
 
 @pytest.mark.parametrize("name", ["transcribe", "test", "build_lm", "tune_lm", "manifest", "verify"])
 def test_mutated_command_lines(name, tmp_path, labels, corpus, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     save_checkpoint(tmp_path / "m.pth", tiny_model(labels))
-    (tmp_path / "lm.arpa").write_text(ARPA)
+    (tmp_path / "lm.arpa").write_text(WORDS_ARPA)
     sound = str(next(Path(corpus.train).parent.glob("*.wav")))
     usual = {
         "transcribe": [["--model-path", "m.pth"], [sound], ["--decoder", "beam"], ["--lm-path", "lm.arpa"]],
@@ -121,7 +115,7 @@ def test_mutated_command_lines(name, tmp_path, labels, corpus, monkeypatch, caps
     for _ in range(COUNT // 6):
         words = [word for part in usual if random.random() < 0.9 for word in part]
         for _ in range(random.integers(1, 4)):
-            extra = [str(random.choice(flags)), *map(str, random.choice(WORDS, random.integers(3)))]
+            extra = [str(random.choice(flags)), *map(str, random.choice(VALUES, random.integers(3)))]
             place = int(random.integers(len(words) + 1))
             words[place:place] = extra
         found = value_or_refusal(lambda words=words: main(words))

@@ -24,7 +24,7 @@ class Check:
 
 
 POSITIVE = Check(lambda value: 0 < value < float("inf"), "must be positive")
-COUNT = Check(lambda value: 0 < value <= 100_000, "must be positive, at most 100000")
+COUNT = Check(lambda value: 0 < value <= 100_000, "must be positive, at most 100000")  # allocated at once
 NOT_NEGATIVE = Check(lambda value: 0 <= value < float("inf"), "must not be negative")
 WEIGHT = Check(lambda value: -1000 <= value <= 1000, "must be from -1000 to 1000")
 SEED = Check(lambda value: 0 <= value < 2**63, "must be from 0 to 2**63 - 1")

@@ -33,7 +33,7 @@ FLAGS = {
 
 class _Deprecated(argparse.Action):
     def __call__(
-        self, parser: object, names: object, values: object, option_string: str | None = None
+        self, parser: object, namespace: object, values: object, option_string: str | None = None
     ) -> None:
         log.warning(f"{option_string} has no effect: {FLAGS[self.option_strings[0]]}")
 

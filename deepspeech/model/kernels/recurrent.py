@@ -87,9 +87,9 @@ def persistent(
 ) -> tuple[Tensor, State]:
     """As `plain`, by kernels that stay on the processors, with the recurrent weights, for all frames.
 
-    The others are launched at every frame, and read the weights. torch takes these for layers that
-    `persists` describes, in float16, if all sizes are multiples of `UNITS` or `ROWS`: so they are padded.
-    Padded cells have weights of zero and stay zero. The outputs are float32; no gradient flows through the state after the end.
+    The others are launched at every frame, and read the weights. torch takes these for layers that `persists`
+    describes, in float16, with sizes that are multiples of `UNITS` and `ROWS`: so they are padded. Padded
+    cells stay zero. The outputs are float32; no gradient flows through the state after the end.
     """
     half = HalfPrecision(dtype)
     batch, hidden = inputs.shape[1], rnn.hidden_size

@@ -53,3 +53,10 @@ def test_a_link_stays_and_its_file_is_replaced(tmp_path):
     write_atomic(tmp_path / "link", b"data")
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "real").read_bytes() == b"data"
+
+
+@pytest.mark.parametrize("target", ["gone", "link"])
+def test_a_link_that_leads_nowhere_is_no_traceback(tmp_path, target):
+    (tmp_path / "link").symlink_to(target)  # also to itself
+    write_atomic(tmp_path / "link", b"data")
+    assert (tmp_path / "link").read_bytes() == b"data"

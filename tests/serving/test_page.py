@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -112,6 +113,14 @@ def test_a_dropped_file_is_transcribed(server, recordings):
         page.dispatch_event("body", "drop", {"dataTransfer": transfer})
         page.wait_for_selector("#words button")
         assert not page.locator("#drop").is_visible()
+
+
+def test_a_recording_may_come_before_the_list_of_models(server, recordings):
+    with opened(server) as page:
+        page.route("**/v1/models", lambda route: (time.sleep(1), route.continue_()))
+        page.reload(wait_until="commit")
+        page.set_input_files("#file", recordings[4])
+        page.wait_for_selector("#words button")
 
 
 @pytest.mark.parametrize("model", ["live", "whole"])

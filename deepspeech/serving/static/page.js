@@ -8,7 +8,7 @@ const status = (text) => { at("status").textContent = text; };
 const problem = (text) => { at("problem").textContent = text; };
 const style = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-let models = [], transcript = { text: "", words: [] }, microphone = null, socket = null, surfer = null, stopAt = Infinity;
+let listed = null, models = [], transcript = { text: "", words: [] }, microphone = null, socket = null, surfer = null, stopAt = Infinity;
 
 const headers = () => (at("key").value ? { authorization: `Bearer ${at("key").value}` } : {});
 const model = () => models.find(({ id }) => id === at("model").value) ?? models[0];
@@ -25,6 +25,10 @@ async function listModels() {
   at("model-label").hidden = models.length < 2;
 }
 
+function list() {
+  listed = listModels().catch(() => problem("The server cannot be reached: is it still running?"));
+}
+
 // Recordings
 
 async function transcribe(blob, name) {
@@ -33,6 +37,7 @@ async function transcribe(blob, name) {
   show({ text: "", words: [] }, blob);
   status(`Sending ${name} …`);
   try {
+    await listed;
     const answer = await upload(blob, name);
     show({ text: answer.text, words: answer.words }, null);
     status(answer.text ? `${answer.duration.toFixed(1)} seconds, ${answer.words.length} words` : "No speech was found.");
@@ -68,6 +73,7 @@ function upload(blob, name) {
 
 async function speak() {
   if (microphone) return stop();
+  await listed;
   problem("");
   at("result").hidden = true;
   const live = model()?.streaming;
@@ -182,7 +188,7 @@ at("play").addEventListener("click", () => { stopAt = Infinity; surfer?.playPaus
 // Input
 
 at("speak").addEventListener("click", speak);
-at("key").addEventListener("change", listModels);
+at("key").addEventListener("change", list);
 at("file").addEventListener("change", ({ target }) => { if (target.files[0]) transcribe(target.files[0], target.files[0].name); target.value = ""; });
 for (const button of at("downloads").children)
   button.addEventListener("click", () => save(`transcript.${button.dataset.format}`, FORMATS[button.dataset.format](transcript)));
@@ -195,4 +201,4 @@ addEventListener("drop", (event) => {
   if (file) transcribe(file, file.name);
 });
 
-listModels().catch(() => problem("The server cannot be reached: is it still running?"));
+list();

@@ -6,7 +6,6 @@ import re
 import shutil
 import subprocess
 import tarfile
-import time
 from contextlib import contextmanager
 
 import numpy as np
@@ -117,9 +116,12 @@ def test_a_dropped_file_is_transcribed(server, recordings):
 
 def test_a_recording_may_come_before_the_list_of_models(server, recordings):
     with opened(server) as page:
-        page.route("**/v1/models", lambda route: (time.sleep(1), route.continue_()))
-        page.reload(wait_until="commit")
+        held = []
+        page.route("**/v1/models", held.append)
+        page.reload()
         page.set_input_files("#file", recordings[4])
+        playwright.expect(page.locator("#status")).to_contain_text("Sending")
+        held[0].continue_()
         page.wait_for_selector("#words button")
 
 

@@ -117,7 +117,7 @@ def test_a_dropped_file_is_transcribed(server, recordings):
 def test_a_recording_may_come_before_the_list_of_models(server, recordings):
     with opened(server) as page:
         held = []
-        page.route("**/v1/models", held.append)
+        page.route("**/v1/models", lambda route: held.append(route))  # playwright takes no builtin
         page.reload()
         page.set_input_files("#file", recordings[4])
         playwright.expect(page.locator("#status")).to_contain_text("Sending")

@@ -117,7 +117,11 @@ def test_a_dropped_file_is_transcribed(server, recordings):
 def test_a_recording_may_come_before_the_list_of_models(server, recordings):
     with opened(server) as page:
         held = []
-        page.route("**/v1/models", lambda route: held.append(route))  # playwright takes no builtin
+
+        def hold(route):  # playwright takes no builtin
+            held.append(route)
+
+        page.route("**/v1/models", hold)
         page.reload()
         page.set_input_files("#file", recordings[4])
         playwright.expect(page.locator("#status")).to_contain_text("Sending")
